@@ -1,0 +1,378 @@
+// Package bot makes grants happen. It keeps no database: what it knows it
+// reads from the grants repository, from pull requests and from Vault, and a
+// pure function (grants.Next) names the one step that comes next. The bot
+// does that step and looks again.
+//
+//	ports.go     what the bot needs of the world
+//	mainline.go  the default branch: what landed, what must go
+//	observe.go   gather all evidence about one grant into one value
+//	judge.go     ask policy: at the request, at the gate, at a claim
+//	act.go       one function for each step
+//	ask.go       what people ask for: request, claim, drop, revoke
+//	view.go      what people may see
+//	words.go     every sentence that people and auditors read
+//
+// Webhooks, chat and the clock carry no truth. They put a grant's id on a
+// queue, and a sweep looks at everything anyway, so a lost event costs time
+// and nothing else. Every effect is idempotent or a compare-and-swap: the bot
+// may be killed anywhere, and any number of replicas may run.
+package bot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/world"
+	"github.com/tigeraccess/tac/policies"
+)
+
+// Config is what a Bot is made of. Chat, Steps and Alert may be left out.
+type Config struct {
+	Repository Repository
+	Forge      Forge
+	Vault      Vault
+	Chat       Chat
+
+	Zones func(name string) (*time.Location, error) // time.LoadLocation
+	Now   func() time.Time
+	Log   *slog.Logger
+
+	// Resync is when everything is looked at without being asked; a cron
+	// expression such as "@every 1m".
+	Resync string
+	// RemoveEvery is the least time between two removal commits; forges
+	// recommend few pushes to one repository.
+	RemoveEvery time.Duration
+	// Workers is how many grants are worked on at once.
+	Workers int
+	// Channel is where grants that were not asked for in chat are told;
+	// empty: nowhere.
+	Channel string
+
+	// Steps hears of every step done, for metrics and for tests.
+	Steps func(id grants.ID, step grants.Step, err error)
+	// Alert hears of what somebody should be woken for.
+	Alert func(id grants.ID, why string)
+}
+
+// Bot is the reconciler.
+type Bot struct {
+	Config
+	schedule cron.Schedule
+	queue    workqueue.TypedRateLimitingInterface[item]
+	main     mainline
+	facts    factCache
+	pulls    pullCache
+	index    index
+	locks    keyedLocks
+	removals removals
+}
+
+// item is one thing to look at.
+type item struct {
+	grant   grants.ID
+	pull    int
+	flush   bool // commit the removals that are due
+	sweep   bool // everything
+	present bool // the default branch
+}
+
+// New returns a bot that is not running yet. A Config that cannot work is an
+// error that names all that is wrong with it.
+func New(c Config) (*Bot, error) {
+	var problems []error
+	missing := func(what string, is bool) {
+		if is {
+			problems = append(problems, fmt.Errorf("%s is missing", what))
+		}
+	}
+	missing("the repository", c.Repository == nil)
+	missing("the forge", c.Forge == nil)
+	missing("the vault", c.Vault == nil)
+	missing("the clock", c.Now == nil)
+	missing("the log", c.Log == nil)
+	missing("the source of time zones", c.Zones == nil)
+	schedule, err := cron.ParseStandard(c.Resync)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("resync %q is not a schedule such as \"@every 1m\": %w", c.Resync, err))
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("configure the bot: %w", errors.Join(problems...))
+	}
+	c.Workers = max(c.Workers, 1)
+	if c.Steps == nil {
+		c.Steps = func(grants.ID, grants.Step, error) {}
+	}
+	if c.Alert == nil {
+		c.Alert = func(grants.ID, string) {}
+	}
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[item](time.Second, time.Minute)
+	return &Bot{
+		Config:   c,
+		schedule: schedule,
+		queue:    workqueue.NewTypedRateLimitingQueue(limiter),
+		main:     mainline{sets: map[string]*policies.Set{}},
+		facts:    factCache{teams: map[policies.TeamRef]cachedTeam{}},
+		pulls:    pullCache{pulls: map[int]cachedPull{}, branches: map[int]string{}},
+		index:    index{views: map[grants.ID]View{}, over: map[grants.ID]bool{}},
+		removals: removals{due: map[string]removal{}},
+	}, nil
+}
+
+// Wake asks for a look at one grant, soon.
+func (b *Bot) Wake(id grants.ID) { b.queue.Add(item{grant: id}) }
+
+// WakePull asks for a look at one pull request, which somebody else may have
+// changed.
+func (b *Bot) WakePull(number int) {
+	b.pulls.forget(number)
+	b.queue.Add(item{pull: number})
+}
+
+// WakeMain asks for a look at the default branch.
+func (b *Bot) WakeMain() { b.queue.Add(item{present: true}) }
+
+// WakeAll asks for a look at everything: after a start, or when the clock
+// was moved.
+func (b *Bot) WakeAll() { b.queue.Add(item{sweep: true}) }
+
+// Run works until ctx ends, then finishes what is under way. It starts with
+// a sweep, so nothing depends on what happened while no bot was running.
+func (b *Bot) Run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range b.Workers {
+		workers.Go(func() {
+			for b.work(ctx) {
+			}
+		})
+	}
+	b.WakeAll()
+	b.resync(ctx)
+	b.queue.ShutDown()
+	workers.Wait()
+}
+
+// resync wakes everything whenever the schedule says so. The schedule is read
+// against the injected clock, and looked at often, so that a clock that jumps
+// is noticed.
+func (b *Bot) resync(ctx context.Context) {
+	const look = 250 * time.Millisecond
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	next := b.schedule.Next(b.Now())
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			now := b.Now()
+			if now.Before(next) && next.Sub(now) < 24*time.Hour {
+				continue
+			}
+			next = b.schedule.Next(now)
+			b.WakeAll()
+		}
+	}
+}
+
+func (b *Bot) work(ctx context.Context) bool {
+	it, shutdown := b.queue.Get()
+	if shutdown {
+		return false
+	}
+	defer b.queue.Done(it)
+	again, err := b.look(ctx, it)
+	switch {
+	case ctx.Err() != nil:
+		// The next start sweeps everything.
+	case errors.Is(err, world.ErrLost):
+		b.queue.Add(it)
+	case err != nil:
+		b.Log.Warn("will try again", "item", it.String(), "error", err)
+		b.queue.AddRateLimited(it)
+		return true
+	case !again.IsZero():
+		b.queue.AddAfter(it, max(again.Sub(b.Now()), 50*time.Millisecond))
+	}
+	b.queue.Forget(it)
+	return true
+}
+
+func (it item) String() string {
+	switch {
+	case it.grant != "":
+		return "grant " + string(it.grant)
+	case it.pull != 0:
+		return fmt.Sprintf("pull request %d", it.pull)
+	case it.flush:
+		return "removals"
+	case it.present:
+		return "default branch"
+	}
+	return "sweep"
+}
+
+func (b *Bot) look(ctx context.Context, it item) (again time.Time, err error) {
+	switch {
+	case it.grant != "":
+		return b.Reconcile(ctx, it.grant)
+	case it.pull != 0:
+		return time.Time{}, b.reconcilePull(ctx, it.pull)
+	case it.flush:
+		return b.flushRemovals(ctx)
+	case it.present:
+		return time.Time{}, b.reconcileMain(ctx)
+	}
+	return time.Time{}, b.Sync(ctx)
+}
+
+// mostSteps bounds one visit to one grant: a life has fewer steps, so more
+// mean that something does not take effect.
+const mostSteps = 40
+
+// Reconcile does whatever one grant needs now, one step at a time, and
+// returns when to look again (zero: when something changes).
+func (b *Bot) Reconcile(ctx context.Context, id grants.ID) (again time.Time, err error) {
+	defer b.locks.lock(string(id))()
+	for range mostSteps {
+		seen, err := b.observe(ctx, id, nil)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("observe %s: %w", id, err)
+		}
+		phase, step := grants.Next(seen.Observed)
+		b.index.put(b.view(id, phase, seen), step.Kind == grants.Rest)
+		if err := b.tell(ctx, id, phase, seen); err != nil {
+			b.Log.Warn("chat was not told", "grant", id, "error", err)
+		}
+		if step.Alert {
+			b.Log.Error("look at this", "grant", id, "phase", phase, "why", step.Why)
+			b.Alert(id, step.Why)
+		}
+		if step.Kind == grants.Rest {
+			return time.Time{}, nil
+		}
+		if step.Kind == grants.Wait {
+			return step.Until, nil
+		}
+		done, err := b.step(ctx, id, step, seen)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if done {
+			return time.Time{}, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("grant %s: still not settled after %d steps", id, mostSteps)
+}
+
+// step does one step and reports whether the rest is up to somebody else.
+func (b *Bot) step(ctx context.Context, id grants.ID, step grants.Step, seen *sight) (done bool, err error) {
+	err = b.act(ctx, id, step, seen)
+	b.Steps(id, step, err)
+	if errors.Is(err, errLater) {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, world.ErrLost) {
+		return false, fmt.Errorf("%s %s: %w", step.Kind, id, err)
+	}
+	b.Log.Info("step", "grant", id, "step", step.Kind, "why", step.Why, "lost", err != nil)
+	return false, nil
+}
+
+// errLater says that a step was handed to somebody who will finish it.
+var errLater = errors.New("later")
+
+// Sync looks at everything once: every open pull request, every grant file,
+// every record that is not known to be over. It alone makes the state
+// converge; events only make it quicker.
+func (b *Bot) Sync(ctx context.Context) error {
+	var problems []error
+	note := func(what string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	// Whatever cannot be read must not keep the others from being looked
+	// at: with GitHub down, grants still end.
+	b.main.expire()
+	due, err := b.everything(ctx)
+	note("list grants", err)
+	open, err := b.Forge.OpenPulls(ctx)
+	note("list pull requests", err)
+	b.pulls.replace(open, b.Now())
+	for _, p := range open {
+		note(fmt.Sprintf("pull request %d", p.Number), b.reconcilePull(ctx, p.Number))
+	}
+	for _, id := range due {
+		again, err := b.Reconcile(ctx, id)
+		note("grant "+string(id), err)
+		if err == nil && !again.IsZero() {
+			b.queue.AddAfter(item{grant: id}, max(again.Sub(b.Now()), 50*time.Millisecond))
+		}
+	}
+	note("high water", b.raiseHighWater(ctx))
+	_, err = b.flushRemovals(ctx)
+	note("removals", err)
+	return errors.Join(problems...)
+}
+
+// reconcileMain looks at what the default branch changed lately.
+func (b *Bot) reconcileMain(ctx context.Context) error {
+	b.main.expire()
+	seen, err := b.mainNow(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range seen.touched() {
+		b.Wake(id)
+	}
+	if err := b.raiseHighWater(ctx); err != nil {
+		return err
+	}
+	_, err = b.flushRemovals(ctx)
+	return err
+}
+
+// keyedLocks keeps two workers of one replica off the same grant: they would
+// only lose compare-and-swaps to each other. Between replicas nothing else
+// than those compare-and-swaps is needed.
+type keyedLocks struct {
+	mu   sync.Mutex
+	held map[string]*keyedLock
+}
+
+type keyedLock struct {
+	sync.Mutex
+	users int
+}
+
+func (k *keyedLocks) lock(key string) (unlock func()) {
+	k.mu.Lock()
+	if k.held == nil {
+		k.held = map[string]*keyedLock{}
+	}
+	l := k.held[key]
+	if l == nil {
+		l = &keyedLock{}
+		k.held[key] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.held, key)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package githubpr
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/world"
+)
+
+// Only user tokens of GitHub Apps begin like this. Anything else (personal
+// access tokens, tokens of OAuth apps, installation tokens) is refused here
+// and is not shown to anybody, GitHub included.
+var userTokenForm = regexp.MustCompile(`^ghu_[A-Za-z0-9_.\-]+$`)
+
+const (
+	// proofLife is how long a proof is good: a token that was revoked is
+	// still believed for as long.
+	proofLife = time.Minute
+	maxProofs = 4096
+	maxToken  = 4096 // bytes; they have about 40 today
+)
+
+// User tells whose token this is. GitHub is asked whether it was issued to
+// our own App: a token of another app proves who somebody is to that app
+// only, and whoever runs it could use it here in their name. Every other
+// token is ErrNotOurToken; a failure to ask is another error.
+//
+// A proof is remembered for up to a minute, by the token's SHA-256.
+func (c *Client) User(ctx context.Context, userToken world.Secret) (grants.Principal, error) {
+	const doing = "find out whose token this is"
+	token := userToken.Reveal()
+	if len(token) > maxToken || !userTokenForm.MatchString(token) {
+		return grants.Principal{}, ErrNotOurToken
+	}
+	if c.cfg.ClientID == "" || c.cfg.ClientSecret.Empty() {
+		return grants.Principal{}, errors.New(doing + ": the App's client id and secret are not configured")
+	}
+	key := sha256.Sum256([]byte(token))
+	if who, ok := c.proved.get(key); ok {
+		return who, nil
+	}
+	asked := c.cfg.Now()
+	grant, _, err := c.identity.Authorizations.Check(ctx, c.cfg.ClientID, token)
+	if err != nil {
+		failure := c.failed(doing, err)
+		if answered(failure, 404) || answered(failure, 422) {
+			return grants.Principal{}, ErrNotOurToken
+		}
+		return grants.Principal{}, failure
+	}
+	if app := grant.GetApp().GetClientID(); app != c.cfg.ClientID {
+		return grants.Principal{}, ErrNotOurToken
+	}
+	who := personOf(grant.GetUser())
+	if who.ID <= 0 || who.GitHub == "" || grant.GetUser().GetType() != "User" {
+		return grants.Principal{}, fmt.Errorf("%s: the answer names no person", doing)
+	}
+	c.proved.put(key, proof{who: who, at: asked})
+	return who, nil
+}
+
+// proofs remembers for a short while whose tokens have been proved.
+type proofs struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]proof
+}
+
+type proof struct {
+	who grants.Principal
+	at  time.Time
+}
+
+func newProofs(now func() time.Time) *proofs {
+	return &proofs{now: now, known: map[[sha256.Size]byte]proof{}}
+}
+
+// fresh also refuses a proof from the future: the clock was set back, and
+// nobody knows how old it is.
+func (p proof) fresh(now time.Time) bool {
+	age := now.Sub(p.at)
+	return age >= 0 && age < proofLife
+}
+
+func (p *proofs) get(key [sha256.Size]byte) (grants.Principal, bool) {
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found, ok := p.known[key]
+	if !ok || !found.fresh(now) {
+		return grants.Principal{}, false
+	}
+	return found.who, true
+}
+
+// put keeps a proof where there is room: to be without one costs a call.
+func (p *proofs) put(key [sha256.Size]byte, made proof) {
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.known) >= maxProofs {
+		for k, old := range p.known {
+			if !old.fresh(now) {
+				delete(p.known, k)
+			}
+		}
+	}
+	if len(p.known) < maxProofs {
+		p.known[key] = made
+	}
+}

@@ -1,0 +1,371 @@
+package bot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/world"
+	"github.com/tigeraccess/tac/policies"
+)
+
+// judgement is a verdict with everything it rests on: what the check run and
+// the merge message say, and what the record keeps.
+type judgement struct {
+	verdict  grants.Verdict
+	grant    grants.Grant // zero where the file could not be read
+	path     string
+	blob     string
+	noGrant  bool // the pull request touches no grant at all
+	decision policies.Decision
+	count    policies.Count
+	facts    policies.Facts
+	policy   string // commit whose policies were asked
+	target   grants.Target
+	pull     world.Pull
+}
+
+// digest changes whenever people should be told something new.
+func (j *judgement) digest() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %d %s %s\n", j.pull.Head, j.verdict.Ruling, j.verdict.Rule, j.verdict.Why)
+	for _, a := range j.count.Approvers {
+		fmt.Fprintf(h, "%d %d\n", a.Person.ID, a.Review)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+func (j *judgement) no(rule, format string, args ...any) *judgement {
+	j.verdict = grants.Verdict{Ruling: grants.No, Rule: rule, Why: fmt.Sprintf(format, args...)}
+	return j
+}
+
+// judgeHead judges an open pull request at its head, by the policies of the
+// default branch as they are now. Nothing of the head is read but the one
+// grant file (threats.md I9).
+func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own bool) (*judgement, error) {
+	j := &judgement{pull: pull, policy: m.tip}
+	if !pull.SameRepo {
+		return j.no("pull/fork", "the pull request comes from a fork; push a branch to the grants repository itself"), nil
+	}
+	proposal, err := b.Repository.Proposal(ctx, pull.Number, pull.Head)
+	if err != nil {
+		return nil, err
+	}
+	touches := func(c world.Change) bool { return strings.HasPrefix(strings.ToLower(c.Path), "grants/") }
+	if !slices.ContainsFunc(proposal.Changes, touches) {
+		j.noGrant = true
+		return j.no("pull/not-a-grant", "the pull request touches no grant"), nil
+	}
+	if err := b.readGrant(ctx, j, proposal.Changes); err != nil || j.verdict.Ruling == grants.No {
+		return j, err
+	}
+	if _, there := m.files[j.path]; there {
+		return j.no("pull/exists", "%s is on the default branch already", j.path), nil
+	}
+	if err := b.checkAuthor(ctx, j, pull); err != nil || j.verdict.Ruling == grants.No {
+		return j, err
+	}
+	if late := b.checkAge(j, pull.CreatedAt); late {
+		return j, nil
+	}
+	if pull.Draft {
+		j.verdict = grants.Verdict{Ruling: grants.Ask, Rule: "pull/draft", Why: "the pull request is a draft: mark it ready for review"}
+		return j, nil
+	}
+	var reviews []policies.Review
+	if !own {
+		if reviews, err = b.Forge.Reviews(ctx, pull.Number); err != nil {
+			return nil, fmt.Errorf("read the reviews: %w", err)
+		}
+	}
+	return j, b.decide(ctx, j, m.set, b.Now(), factFresh, reviews)
+}
+
+// readGrant demands that the changes are exactly one plain file, added at
+// its canonical path in canonical form (threats.md C1 to C6).
+func (b *Bot) readGrant(ctx context.Context, j *judgement, changes []world.Change) error {
+	if len(changes) != 1 {
+		paths := make([]string, 0, len(changes))
+		for _, c := range changes {
+			paths = append(paths, c.Path)
+		}
+		slices.Sort(paths)
+		j.no("pull/one-file", "a grant is exactly one added file; this changes %d: %s", len(changes), list(paths, 5))
+		return nil
+	}
+	c := changes[0]
+	resource, id, ok := grants.ParsePath(c.Path)
+	switch {
+	case c.Old != nil && c.New != nil:
+		j.no("pull/added", "%s is changed; grants are never changed, ask for a new one", printable(c.Path))
+	case c.New == nil:
+		j.no("pull/added", "%s is deleted; to end a grant use `tac access drop` or `revoke`", printable(c.Path))
+	case !ok:
+		j.no("pull/path", "%s is not where a grant can be; grants are grants/<resource>/<id>.yaml", printable(c.Path))
+	case c.New.Mode != world.PlainFile:
+		j.no("pull/mode", "%s has the git mode %06o; a grant is a plain file (100644)", c.Path, c.New.Mode)
+	}
+	if j.verdict.Ruling == grants.No {
+		return nil
+	}
+	j.path, j.blob = c.Path, c.New.Blob
+	data, err := b.Repository.Blob(ctx, c.New.Blob)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", c.Path, err)
+	}
+	g, err := grants.Parse(c.Path, data)
+	if err != nil {
+		j.no("grant/form", "%v", err)
+		return nil
+	}
+	j.grant = g
+	if g.Resource != resource || g.ID != id {
+		j.no("grant/path", "the file says %s %s, its path says %s %s", g.Resource, g.ID, resource, id)
+	}
+	return nil
+}
+
+// checkAuthor establishes who asks (threats.md B9, C8): either the bot
+// proposed the file and Vault's signature covers it, or the requester did so
+// alone and by hand.
+func (b *Bot) checkAuthor(ctx context.Context, j *judgement, pull world.Pull) error {
+	bot, err := b.Forge.Bot(ctx)
+	if err != nil {
+		return fmt.Errorf("find out who we are: %w", err)
+	}
+	g := j.grant
+	if pull.Author.ID == bot {
+		return b.checkAttestation(ctx, j, pull)
+	}
+	switch {
+	case strings.HasPrefix(pull.Branch, grants.BranchPrefix):
+		j.no("pull/branch", "branches %s* are the bot's own; push your grant to another branch", grants.BranchPrefix)
+	case g.Attestation != "":
+		j.no("grant/attestation", "a hand-written grant carries no attestation; take the line away")
+	case g.Via != grants.ViaGit:
+		j.no("grant/via", "a hand-written grant says `via: git`, not %s", g.Via)
+	case pull.AuthorBot || !g.Requester.Same(pull.Author):
+		j.no("pull/author", "the grant is for %s (%d) but %s (%d) opened the pull request; everybody asks for themselves",
+			g.Requester, g.Requester.ID, pull.Author, pull.Author.ID)
+	}
+	if j.verdict.Ruling == grants.No {
+		return nil
+	}
+	committers, err := b.Forge.Committers(ctx, pull.Number)
+	if err != nil {
+		return fmt.Errorf("read who committed: %w", err)
+	}
+	for _, id := range committers {
+		if id != g.Requester.ID {
+			j.no("pull/committers", "every commit of a hand-written grant is the requester's own; one here is by the account %d", id)
+		}
+	}
+	return nil
+}
+
+func (b *Bot) checkAttestation(ctx context.Context, j *judgement, pull world.Pull) error {
+	g := j.grant
+	if pull.Branch != g.Branch() {
+		j.no("pull/branch", "the bot proposes this grant on %s, not on %s", g.Branch(), printable(pull.Branch))
+		return nil
+	}
+	if g.Attestation == "" {
+		j.no("grant/attestation", "the grant carries no attestation though the bot's account proposed it")
+		return nil
+	}
+	ours, err := b.Vault.Verify(ctx, g.SignedBytes(), g.Attestation)
+	if err != nil {
+		return fmt.Errorf("verify the attestation: %w", err)
+	}
+	if !ours {
+		j.no("grant/attestation", "the attestation does not cover these bytes: the file was altered")
+	}
+	return nil
+}
+
+// checkAge refuses a replay of an old file (threats.md C9).
+func (b *Bot) checkAge(j *judgement, proposed time.Time) (refused bool) {
+	age := proposed.Sub(j.grant.RequestedAt)
+	switch {
+	case age > requestTTL:
+		j.no("grant/age", "requested_at is %s before the pull request; ask anew", grants.FormatDuration(age.Round(time.Minute)))
+		return true
+	case age < -5*time.Minute:
+		j.no("grant/age", "requested_at lies in the future")
+		return true
+	}
+	return false
+}
+
+// decide asks policy and counts the reviews.
+func (b *Bot) decide(ctx context.Context, j *judgement, set *policies.Set, at time.Time, fresh time.Duration, reviews []policies.Review) error {
+	facts, err := b.gather(ctx, set, j.grant.Resource, at, fresh)
+	if err != nil {
+		return err
+	}
+	j.facts = facts
+	j.decision = set.Evaluate(policies.RequestOf(j.grant), facts)
+	if r, ok := set.Resource(j.grant.Resource); ok {
+		v := r.Vault
+		j.target = grants.Target{Engine: string(v.Engine), Path: v.Path, Policy: v.Policy, Principals: v.Principals, Slice: v.Slice}
+	}
+	j.count = set.CountApprovals(j.decision, policies.Proposal{Head: j.pull.Head, Requester: j.grant.Requester, Banned: b.banned(j.pull)}, reviews, facts)
+	j.verdict = ruling(j.decision, j.count)
+	return nil
+}
+
+// banned lists who may not approve besides the requester: whoever pushed.
+// Only the bot can push to its branches, and all commits of a hand-written
+// grant are the requester's own, so the author is all there is.
+func (b *Bot) banned(pull world.Pull) []int64 { return []int64{pull.Author.ID} }
+
+func ruling(d policies.Decision, count policies.Count) grants.Verdict {
+	v := grants.Verdict{Rule: d.Rule, Why: d.Nearest}
+	switch {
+	case d.Outcome == policies.Deny:
+		v.Ruling = grants.No
+	case len(count.Blocked) > 0:
+		v.Ruling = grants.Ask
+		v.Why = fmt.Sprintf("%s asked for changes; only their own new approval lifts that", count.Blocked[0].Person)
+	case d.Outcome == policies.Allow:
+		v.Ruling = grants.Yes
+	case d.Outcome == policies.NeedsReview && count.Satisfied:
+		v.Ruling = grants.Yes
+	case d.Outcome == policies.NeedsReview:
+		v.Ruling = grants.Ask
+	}
+	return v
+}
+
+// gather reads every fact that judging a resource may need. A team that does
+// not exist stays unknown; a forge that does not answer is an error, so that
+// nobody is refused for an outage.
+func (b *Bot) gather(ctx context.Context, set *policies.Set, resource string, at time.Time, fresh time.Duration) (policies.Facts, error) {
+	facts := policies.Facts{At: at, Teams: map[policies.TeamRef]policies.Team{}}
+	for _, ref := range set.Needs(resource) {
+		team, err := b.team(ctx, ref, fresh)
+		if errors.Is(err, world.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return policies.Facts{}, fmt.Errorf("read the team %s/%s: %w", ref.Org, ref.Slug, err)
+		}
+		facts.Teams[ref] = team
+	}
+	return facts, nil
+}
+
+func (b *Bot) team(ctx context.Context, ref policies.TeamRef, fresh time.Duration) (policies.Team, error) {
+	now := b.Now()
+	b.facts.mu.Lock()
+	cached, ok := b.facts.teams[ref]
+	b.facts.mu.Unlock()
+	if age := now.Sub(cached.at); ok && age >= 0 && age < fresh {
+		return cached.team, nil
+	}
+	team, err := b.Forge.Team(ctx, ref)
+	if err != nil {
+		return policies.Team{}, err
+	}
+	b.facts.mu.Lock()
+	defer b.facts.mu.Unlock()
+	b.facts.teams[ref] = cachedTeam{team: team, at: now}
+	return team, nil
+}
+
+// member reports whether somebody still belongs to the organisation.
+func (b *Bot) member(ctx context.Context, id int64, fresh time.Duration) (bool, error) {
+	now := b.Now()
+	b.facts.mu.Lock()
+	members, inOrg, at := b.facts.members, b.facts.inOrg, b.facts.at
+	b.facts.mu.Unlock()
+	if age := now.Sub(at); members == nil || age < 0 || age >= fresh {
+		var err error
+		if members, inOrg, err = b.Forge.Members(ctx); err != nil {
+			return false, fmt.Errorf("read the organisation's members: %w", err)
+		}
+		b.facts.mu.Lock()
+		b.facts.members, b.facts.inOrg, b.facts.at = members, inOrg, now
+		b.facts.mu.Unlock()
+	}
+	return !inOrg || members[id], nil
+}
+
+// judgeHolder asks whether requester and resource still exist. No ends the
+// grant; not knowing neither ends nor gives anything.
+func (b *Bot) judgeHolder(ctx context.Context, m *mainSight, r *grants.Record) grants.Verdict {
+	if m == nil || m.set.Err() != nil {
+		return grants.Verdict{Why: "the policies cannot be read now"}
+	}
+	who := r.Grant.Requester
+	if _, known := m.set.Person(who.ID); !known {
+		return grants.Verdict{Ruling: grants.No, Rule: "people/unknown", Why: fmt.Sprintf("%s is no longer among the people", who)}
+	}
+	if _, known := m.set.Resource(r.Grant.Resource); !known {
+		return grants.Verdict{Ruling: grants.No, Rule: "resource/unknown", Why: fmt.Sprintf("the resource %s no longer exists", r.Grant.Resource)}
+	}
+	member, err := b.member(ctx, who.ID, factFresh)
+	if err != nil {
+		return grants.Verdict{Why: err.Error()}
+	}
+	if !member {
+		return grants.Verdict{Ruling: grants.No, Rule: "people/left", Why: fmt.Sprintf("%s is no longer in the organisation", who)}
+	}
+	return grants.Verdict{Ruling: grants.Yes}
+}
+
+// judgeClaim asks whether consent still stands at a claim: the approvers that
+// were counted must still be who they were (threats.md B7).
+func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (grants.Verdict, error) {
+	if m == nil {
+		return grants.Verdict{Why: "GitHub cannot be reached, and nothing is issued on what cannot be checked"}, nil
+	}
+	if len(r.Approvers) == 0 {
+		return grants.Verdict{Ruling: grants.Yes, Rule: r.Rule}, nil
+	}
+	facts, err := b.gather(ctx, m.set, r.Grant.Resource, r.StartsAt, 0)
+	if err != nil {
+		return grants.Verdict{}, err
+	}
+	d := m.set.Evaluate(policies.RequestOf(r.Grant), facts)
+	if d.Outcome == policies.Allow {
+		return grants.Verdict{Ruling: grants.Yes, Rule: d.Rule}, nil
+	}
+	reviews := make([]policies.Review, 0, len(r.Approvers))
+	for _, a := range r.Approvers {
+		reviews = append(reviews, policies.Review{ID: a.Review, User: a.Principal, UserType: "User", State: policies.ReviewApproved, CommitID: a.Commit})
+	}
+	proposal := policies.Proposal{Head: r.Approvers[0].Commit, Requester: r.Grant.Requester}
+	if m.set.CountApprovals(d, proposal, reviews, facts).Satisfied {
+		return grants.Verdict{Ruling: grants.Yes, Rule: r.Rule}, nil
+	}
+	return grants.Verdict{Ruling: grants.No, Rule: r.Rule, Why: "somebody who approved this may no longer approve it; ask anew"}, nil
+}
+
+// judgeStart judges clock facts again when a scheduled grant starts.
+func (b *Bot) judgeStart(ctx context.Context, r *grants.Record) (grants.Verdict, error) {
+	set, err := b.policySet(ctx, r.Commit)
+	if err != nil {
+		return grants.Verdict{}, err
+	}
+	facts, err := b.gather(ctx, set, r.Grant.Resource, r.StartsAt, 0)
+	if err != nil {
+		return grants.Verdict{}, err
+	}
+	d := set.Evaluate(policies.RequestOf(r.Grant), facts)
+	v := grants.Verdict{Rule: d.Rule, Why: d.Nearest}
+	switch {
+	case d.Outcome == policies.Allow, d.Outcome == policies.NeedsReview && len(r.Approvers) > 0:
+		v.Ruling = grants.Yes
+	default:
+		v.Ruling = grants.No
+	}
+	return v, nil
+}

@@ -1,0 +1,352 @@
+package bot
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/world"
+	"github.com/tigeraccess/tac/policies"
+)
+
+// mainline is what is known of the default branch. It is a cache of one
+// fetch; expire makes the next look fetch again.
+type mainline struct {
+	mu   sync.Mutex
+	seen *mainSight
+
+	setsMu sync.Mutex               // not mu: policies are read while main is looked at
+	sets   map[string]*policies.Set // by the digest of all policy files
+}
+
+// mainSight is the default branch at one moment.
+type mainSight struct {
+	tip   string
+	at    time.Time
+	files map[string]world.Entry // below grants/
+	set   *policies.Set
+	// landed holds the commits above the high-water mark that brought a
+	// grant: the gate has to judge them.
+	landed map[grants.ID]world.Commit
+	recent []world.Commit // above the high-water mark, oldest first
+	high   *world.HighWater
+	frozen bool
+	strays []string // paths below grants/ that are no grant files
+}
+
+// mainFresh is how old a look at the default branch may be. Decisions that
+// give access expire it first.
+const mainFresh = 2 * time.Second
+
+func (m *mainline) expire() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen = nil
+}
+
+func (b *Bot) mainNow(ctx context.Context) (*mainSight, error) {
+	b.main.mu.Lock()
+	defer b.main.mu.Unlock()
+	if s := b.main.seen; s != nil {
+		if age := b.Now().Sub(s.at); age >= 0 && age < mainFresh {
+			return s, nil
+		}
+	}
+	s, err := b.lookAtMain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.main.seen = s
+	return s, nil
+}
+
+func (b *Bot) lookAtMain(ctx context.Context) (*mainSight, error) {
+	tip, err := b.Repository.Fetch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the default branch: %w", err)
+	}
+	s := &mainSight{tip: tip, at: b.Now(), landed: map[grants.ID]world.Commit{}}
+	if s.files, err = b.Repository.Tree(ctx, tip, "grants"); err != nil {
+		return nil, fmt.Errorf("read grants/: %w", err)
+	}
+	if s.set, err = b.policySet(ctx, tip); err != nil {
+		return nil, err
+	}
+	for path := range s.files {
+		if _, _, ok := grants.ParsePath(path); !ok && !tolerated(path) {
+			s.strays = append(s.strays, path)
+		}
+	}
+	slices.Sort(s.strays)
+	return s, b.lookAboveHighWater(ctx, s)
+}
+
+// tolerated names the files below grants/ that are no grants and do no harm.
+func tolerated(path string) bool { return path == "grants/README.md" || path == "grants/.gitkeep" }
+
+func (b *Bot) lookAboveHighWater(ctx context.Context, s *mainSight) (err error) {
+	if s.high, err = b.highWater(ctx, s); err != nil {
+		return fmt.Errorf("read the high-water mark: %w", err)
+	}
+	if s.high == nil {
+		s.frozen = true
+		return nil
+	}
+	s.recent, err = b.Repository.History(ctx, s.high.Commit, s.tip)
+	if errors.Is(err, world.ErrRewritten) {
+		s.frozen = true
+		b.Alert("", "the default branch no longer contains "+s.high.Commit+"; nothing is issued until an operator has looked")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the history since %s: %w", s.high.Commit, err)
+	}
+	for _, c := range s.recent {
+		for _, id := range added(c) {
+			if _, before := s.landed[id]; !before {
+				s.landed[id] = c
+			}
+		}
+	}
+	return nil
+}
+
+// highWater returns the mark, making the first one where tac has never
+// worked here. A mark that is missing beside records was taken away: nil.
+func (b *Bot) highWater(ctx context.Context, s *mainSight) (*world.HighWater, error) {
+	high, err := b.Vault.HighWater(ctx)
+	if err != nil || high != nil {
+		return high, err
+	}
+	ids, err := b.Vault.Records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) > 0 {
+		b.Alert("", "Vault holds records of grants but no high-water mark: somebody removed it; nothing is issued")
+		return nil, nil
+	}
+	high = &world.HighWater{Commit: s.tip}
+	if err := b.Vault.PutHighWater(ctx, high); err != nil && !errors.Is(err, world.ErrLost) {
+		return nil, err
+	}
+	return b.Vault.HighWater(ctx)
+}
+
+func added(c world.Commit) (ids []grants.ID) {
+	for _, change := range c.Changes {
+		if change.New == nil || change.Old != nil {
+			continue
+		}
+		if _, id, ok := grants.ParsePath(change.Path); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// touched returns the grants that the recent commits name, and all on main.
+func (s *mainSight) touched() []grants.ID {
+	ids := map[grants.ID]bool{}
+	for _, c := range s.recent {
+		for _, change := range c.Changes {
+			if _, id, ok := grants.ParsePath(change.Path); ok {
+				ids[id] = true
+			}
+		}
+	}
+	for path := range s.files {
+		if _, id, ok := grants.ParsePath(path); ok {
+			ids[id] = true
+		}
+	}
+	return sorted(ids)
+}
+
+func sorted(ids map[grants.ID]bool) []grants.ID {
+	list := make([]grants.ID, 0, len(ids))
+	for id := range ids {
+		list = append(list, id)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// path returns where the grant's file stands on main; false where it does not.
+func (s *mainSight) path(id grants.ID) (path string, entry world.Entry, ok bool) {
+	suffix := "/" + string(id) + ".yaml"
+	for path, entry := range s.files {
+		if _, _, valid := grants.ParsePath(path); valid && strings.HasSuffix(path, suffix) {
+			return path, entry, true
+		}
+	}
+	return "", world.Entry{}, false
+}
+
+// policySet compiles the policies of one commit, once for each content.
+func (b *Bot) policySet(ctx context.Context, commit string) (*policies.Set, error) {
+	tree, err := b.Repository.Tree(ctx, commit, "policies")
+	if err != nil {
+		return nil, fmt.Errorf("read policies/ at %s: %w", commit, err)
+	}
+	paths := make([]string, 0, len(tree))
+	for path, entry := range tree {
+		if strings.HasSuffix(path, ".yaml") && entry.Mode == world.PlainFile {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	digest := sha256.New()
+	for _, path := range paths {
+		fmt.Fprintf(digest, "%s %s\n", path, tree[path].Blob)
+	}
+	key := hex.EncodeToString(digest.Sum(nil))
+	if set := b.main.cached(key); set != nil {
+		return set, nil
+	}
+	files := make([]policies.File, 0, len(paths))
+	for _, path := range paths {
+		data, err := b.Repository.Blob(ctx, tree[path].Blob)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		files = append(files, policies.File{Path: path, Data: data})
+	}
+	set, _ := policies.Load(files, b.Zones)
+	if err := set.Err(); err != nil {
+		b.Log.Error("policies do not load; everything is denied", "commit", commit, "error", err)
+	}
+	b.main.keep(key, set)
+	return set, nil
+}
+
+// mostSets is how many compiled policies are kept: those of the tip, and of
+// the merges that are being judged.
+const mostSets = 16
+
+func (m *mainline) cached(key string) *policies.Set {
+	m.setsMu.Lock()
+	defer m.setsMu.Unlock()
+	return m.sets[key]
+}
+
+func (m *mainline) keep(key string, set *policies.Set) {
+	m.setsMu.Lock()
+	defer m.setsMu.Unlock()
+	if len(m.sets) >= mostSets {
+		clear(m.sets)
+	}
+	m.sets[key] = set
+}
+
+// raiseHighWater moves the mark past every commit whose grants have records.
+func (b *Bot) raiseHighWater(ctx context.Context) error {
+	s, err := b.mainNow(ctx)
+	if err != nil || s.frozen || s.high == nil {
+		return err
+	}
+	target := s.high.Commit
+	for _, c := range s.recent {
+		settled, err := b.settled(ctx, c)
+		if err != nil {
+			return err
+		}
+		if !settled {
+			break
+		}
+		target = c.Hash
+	}
+	if target == s.high.Commit {
+		return nil
+	}
+	err = b.Vault.PutHighWater(ctx, &world.HighWater{Version: s.high.Version, Commit: target})
+	if err != nil && !errors.Is(err, world.ErrLost) {
+		return fmt.Errorf("raise the high-water mark: %w", err)
+	}
+	b.main.expire()
+	return nil
+}
+
+func (b *Bot) settled(ctx context.Context, c world.Commit) (bool, error) {
+	for _, id := range added(c) {
+		record, err := b.Vault.Record(ctx, id)
+		if err != nil {
+			return false, fmt.Errorf("read the record of %s: %w", id, err)
+		}
+		if record == nil {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// removals are files that may go: their grants are proved dead.
+type removals struct {
+	mu   sync.Mutex
+	due  map[string]removal // by path
+	last time.Time
+}
+
+type removal struct {
+	grant   grants.Grant // zero ID: the file was never a grant
+	outcome grants.Outcome
+	by, why string
+}
+
+func (b *Bot) remove(path string, r removal) {
+	b.removals.mu.Lock()
+	b.removals.due[path] = r
+	b.removals.mu.Unlock()
+	b.queue.Add(item{flush: true})
+}
+
+// flushRemovals commits all removals that are due, in one commit and one
+// push. They are never lost: whoever looks at the grant again finds the file.
+func (b *Bot) flushRemovals(ctx context.Context) (again time.Time, err error) {
+	b.removals.mu.Lock()
+	defer b.removals.mu.Unlock()
+	s, err := b.mainNow(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, path := range s.strays {
+		b.removals.due[path] = removal{outcome: grants.OutcomeRefused, by: grants.Tac, why: "not the file of a grant: " + path}
+	}
+	if len(b.removals.due) == 0 {
+		return time.Time{}, nil
+	}
+	if next := b.removals.last.Add(b.RemoveEvery); b.Now().Before(next) && !b.removals.last.IsZero() {
+		return next, nil
+	}
+	paths := make([]string, 0, len(b.removals.due))
+	for path := range b.removals.due {
+		if _, there := s.files[path]; there {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	if len(paths) > 0 {
+		message := removalMessage(paths, b.removals.due)
+		_, err = b.Repository.Remove(ctx, s.tip, paths, message, b.Now())
+		b.main.expire()
+		if err != nil {
+			return time.Time{}, fmt.Errorf("commit the removal of %d files: %w", len(paths), err)
+		}
+		b.removals.last = b.Now()
+		b.Log.Info("removed", "files", len(paths))
+	}
+	for path, r := range b.removals.due {
+		if r.grant.ID != "" {
+			b.Wake(r.grant.ID)
+		}
+		delete(b.removals.due, path)
+	}
+	return time.Time{}, nil
+}

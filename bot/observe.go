@@ -1,0 +1,438 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/world"
+	"github.com/tigeraccess/tac/policies"
+)
+
+// sight is everything gathered about one grant at one moment: what the state
+// machine needs, and what the steps and the words need besides.
+type sight struct {
+	grants.Observed
+	grant     grants.Grant // as far as anything tells
+	main      *mainSight   // nil: the forge's git cannot be read now
+	path      string       // where the file stands on main; empty: nowhere
+	landed    world.Commit
+	pull      *world.Pull
+	judgement *judgement
+	claim     *claimAsk
+}
+
+// claimAsk is a claim as it came in.
+type claimAsk struct {
+	holder    string // hash of the claimant's own key
+	replace   bool
+	publicKey string
+	forChat   bool // the bot claims on the requester's behalf
+}
+
+// requestTTL is how long an unanswered request stays open where no policy
+// says otherwise (design.md 3.1).
+const requestTTL = 24 * time.Hour
+
+func (b *Bot) observe(ctx context.Context, id grants.ID, claim *claimAsk) (*sight, error) {
+	s := &sight{claim: claim}
+	var err error
+	if s.Clocks, err = b.clocks(ctx); err != nil {
+		return nil, err
+	}
+	if s.Record, err = b.Vault.Record(ctx, id); err != nil {
+		return nil, fmt.Errorf("read the record: %w", err)
+	}
+	if s.Request, err = b.requestOf(ctx, id); err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	var mainErr error
+	if s.main, mainErr = b.mainNow(ctx); mainErr == nil {
+		s.Frozen = s.main.frozen
+		s.path, _, _ = s.main.path(id)
+	}
+	if s.Record != nil {
+		// From here on Vault alone must do: whatever the forge could
+		// not tell stays unknown and delays no end.
+		if mainErr != nil {
+			b.Log.Warn("the default branch cannot be read", "grant", id, "error", mainErr)
+		}
+		return s, b.observeRecord(ctx, s, s.Record)
+	}
+	if mainErr != nil {
+		return nil, mainErr
+	}
+	return s, b.observeRequest(ctx, id, s)
+}
+
+// clocks asks every clock there is (threats.md D4).
+func (b *Bot) clocks(ctx context.Context) (grants.Clocks, error) {
+	vault, err := b.Vault.Time(ctx)
+	if err != nil {
+		return grants.Clocks{}, fmt.Errorf("read Vault's clock: %w", err)
+	}
+	own := b.Now()
+	c := grants.Clocks{Earliest: own, Latest: own}
+	readings := []time.Time{vault}
+	if ahead, known := b.Forge.Skew(); known {
+		readings = append(readings, own.Add(ahead))
+	}
+	for _, t := range readings {
+		// Clocks that tick in seconds lag by up to one: that much is no
+		// disagreement.
+		if t.Before(c.Earliest.Add(-time.Second)) {
+			c.Earliest = t
+		}
+		if t.After(c.Latest.Add(time.Second)) {
+			c.Latest = t
+		}
+	}
+	return c, nil
+}
+
+// requestOf returns the stored request of exactly this id.
+func (b *Bot) requestOf(ctx context.Context, id grants.ID) (*grants.Request, error) {
+	r, err := b.Vault.Request(ctx, id.Key())
+	if err != nil || r == nil || r.Grant.ID != id {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (err error) {
+	s.grant = r.Grant
+	if s.main != nil {
+		s.File = fileState(s.main, r)
+	}
+	if r.State == grants.Revoked || r.State == grants.Revoking && !r.Retiring {
+		return nil
+	}
+	s.Holder = b.judgeHolder(ctx, s.main, r)
+	starting := !r.Grant.Start.IsZero() && !r.Started && !s.Clocks.Earliest.Before(r.StartsAt)
+	if starting && s.main != nil {
+		if s.Verdict, err = b.judgeStart(ctx, r); err != nil {
+			s.Verdict = grants.Verdict{Why: "policy could not be asked: " + err.Error()}
+		}
+	}
+	if s.claim == nil && b.claimsForChat(s, r) {
+		s.claim = &claimAsk{holder: chatHolder, forChat: true}
+	}
+	if s.claim != nil {
+		s.Claim = &grants.Claim{Holder: s.claim.holder, Replace: s.claim.replace}
+		if s.Claim.Verdict, err = b.judgeClaim(ctx, s.main, r); err != nil {
+			return fmt.Errorf("check the claim: %w", err)
+		}
+	}
+	return nil
+}
+
+func fileState(m *mainSight, r *grants.Record) grants.FileState {
+	entry, there := m.files[r.Grant.Path()]
+	switch {
+	case !there:
+		return grants.FileAbsent
+	case entry.Blob == r.Blob && entry.Mode == world.PlainFile:
+		return grants.FileSame
+	}
+	return grants.FileOther
+}
+
+// chatHolder is the claimant's key where the bot claims for somebody who
+// asked in chat.
+const chatHolder = "chat"
+
+// claimsForChat reports whether the bot claims on the requester's behalf: at
+// the merge of what was asked for in chat, where the engine gives a secret
+// that can be wrapped, and until one was sent.
+func (b *Bot) claimsForChat(s *sight, r *grants.Record) bool {
+	return b.Chat != nil && r.Grant.Via == grants.ViaSlack && r.Grant.Start.IsZero() && r.Target.Slice == 0 && !r.Sent &&
+		(r.State == grants.Approved || r.State == grants.Retired) && r.FailedIssues < grants.MostFailures
+}
+
+// observeRequest is a grant that the gate has not seen yet.
+func (b *Bot) observeRequest(ctx context.Context, id grants.ID, s *sight) error {
+	if s.Request != nil {
+		s.grant = s.Request.Grant
+	}
+	if c, ok := s.main.landed[id]; ok {
+		return b.observeLanding(ctx, id, s, c)
+	}
+	if s.path != "" {
+		return b.observeUnrecorded(ctx, id, s)
+	}
+	if s.Request != nil && s.Request.Closed != "" {
+		return nil
+	}
+	s.LapsesAt = b.lapsesAt(s, nil)
+	pull, own, err := b.pullOf(ctx, id, s.Request)
+	if err != nil || pull == nil {
+		return err
+	}
+	if err := b.observePull(ctx, s, *pull, own); err != nil {
+		return err
+	}
+	if s.Verdict.Ruling == grants.Yes && s.Shown && !own {
+		// About to merge on what may be a minute old: read it again
+		// (threats.md A8, A12).
+		fresh, err := b.readPull(ctx, pull.Number)
+		if err != nil {
+			return err
+		}
+		return b.observePull(ctx, s, fresh, false)
+	}
+	return nil
+}
+
+func (b *Bot) observePull(ctx context.Context, s *sight, pull world.Pull, own bool) error {
+	s.pull = &pull
+	s.Pull = &grants.Pull{Number: pull.Number, Head: pull.Head, Open: pull.Open, Merged: pull.Merged}
+	if !pull.Open {
+		return nil
+	}
+	j, err := b.judgeHead(ctx, s.main, pull, own)
+	if err != nil {
+		return fmt.Errorf("judge pull request %d: %w", pull.Number, err)
+	}
+	s.judgement, s.Verdict = j, j.verdict
+	if s.Request == nil {
+		s.grant = j.grant
+	}
+	s.LapsesAt = b.lapsesAt(s, j)
+	s.Shown = s.Request != nil && s.Request.Shown == j.digest()
+	return nil
+}
+
+func (b *Bot) lapsesAt(s *sight, j *judgement) time.Time {
+	ttl := requestTTL
+	if j != nil && j.decision.RequestTTL > 0 {
+		ttl = j.decision.RequestTTL
+	}
+	asked := s.grant.RequestedAt
+	if s.pull != nil && s.pull.CreatedAt.After(asked) {
+		asked = s.pull.CreatedAt
+	}
+	if asked.IsZero() {
+		return time.Time{}
+	}
+	return asked.Add(ttl)
+}
+
+// pullOf finds the pull request of a grant; own reports that this very
+// process opened it a moment ago, so that nobody can have reviewed it yet.
+func (b *Bot) pullOf(ctx context.Context, id grants.ID, r *grants.Request) (pull *world.Pull, own bool, err error) {
+	number := 0
+	if r != nil {
+		number = r.Pull
+	}
+	if number == 0 {
+		number = b.pulls.byBranch(grants.BranchPrefix + string(id))
+	}
+	if number == 0 {
+		return nil, false, nil
+	}
+	if p, own, ok := b.pulls.get(number, b.Now()); ok {
+		return &p, own, nil
+	}
+	p, err := b.readPull(ctx, number)
+	return &p, false, err
+}
+
+func (b *Bot) readPull(ctx context.Context, number int) (world.Pull, error) {
+	p, err := b.Forge.Pull(ctx, number)
+	if err != nil {
+		return world.Pull{}, fmt.Errorf("read pull request %d: %w", number, err)
+	}
+	b.pulls.put(p, false, b.Now())
+	return p, nil
+}
+
+func (b *Bot) observeLanding(ctx context.Context, id grants.ID, s *sight, c world.Commit) error {
+	s.landed = c
+	s.Landing = &grants.Landing{Commit: c.Hash, LandedAt: c.Time}
+	j, err := b.judgeLanding(ctx, id, s.main, c)
+	if err != nil {
+		return fmt.Errorf("judge the merge %s: %w", c.Hash, err)
+	}
+	s.judgement, s.Verdict = j, j.verdict
+	if j.grant.ID == id {
+		s.grant = j.grant
+	}
+	s.grant.ID = id
+	return nil
+}
+
+// observeUnrecorded is a file on main that was dealt with before, yet has no
+// record (threats.md C15).
+func (b *Bot) observeUnrecorded(ctx context.Context, id grants.ID, s *sight) error {
+	s.grant = grants.Grant{ID: id}
+	s.grant.Resource, _, _ = grants.ParsePath(s.path)
+	s.Landing = &grants.Landing{Unrecorded: true, EndsBy: s.Clocks.Latest.Add(grants.LongestDuration)}
+	if s.main.frozen {
+		s.Landing.Unrecorded = false // whether it was dealt with cannot be told
+		return nil
+	}
+	all, err := b.Repository.History(ctx, "", s.main.tip)
+	if err != nil {
+		return fmt.Errorf("find the commit that brought %s: %w", s.path, err)
+	}
+	for _, c := range all {
+		for _, brought := range added(c) {
+			if brought == id {
+				s.landed = c
+			}
+		}
+	}
+	blob, err := b.Repository.Blob(ctx, s.main.files[s.path].Blob)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", s.path, err)
+	}
+	lasts := grants.LongestDuration
+	if g, err := grants.Parse(s.path, blob); err == nil {
+		s.grant = g
+		lasts = g.Duration
+	}
+	from := s.landed.Time
+	if s.grant.Start.After(from) {
+		from = s.grant.Start
+	}
+	s.Landing.EndsBy = from.Add(lasts + grants.StrayLife)
+	s.Landing.Commit = s.landed.Hash
+	return nil
+}
+
+// pullCache holds pull requests as the forge last described them. Nothing is
+// merged on it unless this very process opened the pull request.
+type pullCache struct {
+	mu       sync.Mutex
+	pulls    map[int]cachedPull
+	branches map[int]string // of our own pull requests: a branch never changes
+}
+
+type cachedPull struct {
+	pull world.Pull
+	own  bool
+	at   time.Time
+}
+
+const pullFresh = 5 * time.Second
+
+func (c *pullCache) put(p world.Pull, own bool, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pulls[p.Number] = cachedPull{pull: p, own: own, at: now}
+	if p.SameRepo {
+		c.branches[p.Number] = p.Branch
+	}
+}
+
+// grant returns the grant that the bot proposed by a pull request, where this
+// process has seen that pull request before.
+func (c *pullCache) grant(number int) (grants.ID, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name, ours := strings.CutPrefix(c.branches[number], grants.BranchPrefix)
+	id, err := grants.ParseID(name)
+	return id, ours && err == nil
+}
+
+func (c *pullCache) get(number int, now time.Time) (p world.Pull, own, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cached, ok := c.pulls[number]
+	if age := now.Sub(cached.at); !ok || age < 0 || age > pullFresh {
+		return world.Pull{}, false, false
+	}
+	return cached.pull, cached.own, true
+}
+
+func (c *pullCache) forget(number int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pulls, number)
+}
+
+func (c *pullCache) byBranch(branch string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	best := 0
+	for number, cached := range c.pulls {
+		if cached.pull.Branch == branch && cached.pull.SameRepo && number > best {
+			best = number
+		}
+	}
+	return best
+}
+
+// replace keeps exactly the pull requests that are open now.
+func (c *pullCache) replace(open []world.Pull, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.pulls)
+	for _, p := range open {
+		c.pulls[p.Number] = cachedPull{pull: p, at: now}
+		if p.SameRepo {
+			c.branches[p.Number] = p.Branch
+		}
+	}
+}
+
+// everything lists the grants that may need something: those on main, those
+// that landed lately, and those that Vault knows and that are not over.
+func (b *Bot) everything(ctx context.Context) ([]grants.ID, error) {
+	ids := map[grants.ID]bool{}
+	main, mainErr := b.mainNow(ctx)
+	if mainErr == nil {
+		for _, id := range main.touched() {
+			ids[id] = true
+		}
+	}
+	records, err := b.Vault.Records(ctx)
+	if err != nil {
+		return sorted(ids), err
+	}
+	known := map[string]bool{}
+	for _, id := range records {
+		known[id.Key()] = true
+		if !b.index.isOver(id) {
+			ids[id] = true
+		}
+	}
+	keys, err := b.Vault.Requests(ctx)
+	if err != nil {
+		return sorted(ids), err
+	}
+	for _, key := range keys {
+		if known[key] || b.index.isOverKey(key) {
+			continue
+		}
+		r, err := b.Vault.Request(ctx, key)
+		if err != nil {
+			return sorted(ids), err
+		}
+		if r != nil && strings.HasSuffix(string(r.Grant.ID), key) {
+			ids[r.Grant.ID] = true
+		}
+	}
+	return sorted(ids), mainErr
+}
+
+// factCache keeps team lists for a short while: they are read for every
+// decision, and decisions that give access ask for fresh ones.
+type factCache struct {
+	mu      sync.Mutex
+	teams   map[policies.TeamRef]cachedTeam
+	members map[int64]bool
+	inOrg   bool
+	at      time.Time
+}
+
+type cachedTeam struct {
+	team policies.Team
+	at   time.Time
+}
+
+// factFresh is how old a team list may be where nothing is issued on it.
+const factFresh = 30 * time.Second

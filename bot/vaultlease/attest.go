@@ -1,0 +1,63 @@
+package vaultlease
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Sign attests a message with the transit key: vault:v1:...
+func (c *Client) Sign(ctx context.Context, message []byte) (string, error) {
+	a, err := c.call(ctx, request{
+		path: "transit/sign/" + c.cfg.TransitKey,
+		body: map[string]any{"input": base64.StdEncoding.EncodeToString(message)},
+	})
+	if err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	var signed struct {
+		Signature string `json:"signature"`
+	}
+	if err := a.into(&signed); err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	if !strings.HasPrefix(signed.Signature, "vault:v") {
+		return "", errors.New("sign: the answer has no signature")
+	}
+	return signed.Signature, nil
+}
+
+// Verify reports whether an attestation of the message is ours. No means that
+// Vault said no; whatever else goes wrong is an error.
+func (c *Client) Verify(ctx context.Context, message []byte, attestation string) (bool, error) {
+	a, err := c.call(ctx, request{
+		path: "transit/verify/" + c.cfg.TransitKey,
+		body: map[string]any{"input": base64.StdEncoding.EncodeToString(message), "signature": attestation},
+	})
+	if malformed(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("verify: %w", err)
+	}
+	var verdict struct {
+		Valid *bool `json:"valid"`
+	}
+	if err := a.into(&verdict); err != nil {
+		return false, fmt.Errorf("verify: %w", err)
+	}
+	if verdict.Valid == nil {
+		return false, errors.New("verify: the answer has no verdict")
+	}
+	return *verdict.Valid, nil
+}
+
+// malformed recognises Vault's refusals of a text that cannot be a signature.
+func malformed(err error) bool {
+	var se *statusError
+	return errors.As(err, &se) && se.status == http.StatusBadRequest && len(se.texts) == 1 &&
+		(strings.HasPrefix(se.texts[0], "invalid signature") || strings.HasPrefix(se.texts[0], "invalid base64 signature"))
+}

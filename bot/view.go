@@ -1,0 +1,340 @@
+package bot
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/policies"
+)
+
+// View is a grant as people and programs see it.
+type View struct {
+	ID          grants.ID      `json:"id"`
+	Phase       grants.Phase   `json:"phase"`
+	Outcome     grants.Outcome `json:"outcome,omitempty"`
+	Resource    string         `json:"resource"`
+	Requester   string         `json:"requester"`
+	RequesterID int64          `json:"requester_id"`
+	Duration    string         `json:"duration"`
+	RequestedAt *time.Time     `json:"requested_at,omitempty"`
+	StartsAt    *time.Time     `json:"starts_at,omitempty"`
+	EndsAt      *time.Time     `json:"ends_at,omitempty"`
+	Reason      string         `json:"reason"`
+	Ticket      string         `json:"ticket,omitempty"`
+	PullRequest int            `json:"pull_request,omitempty"`
+	URL         string         `json:"url,omitempty"` // of the pull request
+	Rule        string         `json:"rule,omitempty"`
+	Approvers   []string       `json:"approvers"`
+	// WaitingFor names who could approve, while people are asked.
+	WaitingFor []string `json:"waiting_for,omitempty"`
+	// Why says in one sentence why the grant stands where it stands.
+	Why string `json:"why,omitempty"`
+	// Taken reports whether a credential is out; Engine and Connect say
+	// what it is for.
+	Taken   bool   `json:"taken"`
+	Engine  string `json:"engine,omitempty"`
+	Connect string `json:"connect,omitempty"`
+}
+
+func (b *Bot) view(id grants.ID, phase grants.Phase, s *sight) View {
+	g := s.grant
+	v := View{
+		ID: id, Phase: phase, Resource: g.Resource, Requester: g.Requester.GitHub, RequesterID: g.Requester.ID,
+		Reason: g.Reason, Ticket: g.Ticket, Approvers: []string{}, StartsAt: moment(g.Start), RequestedAt: moment(g.RequestedAt),
+	}
+	if g.Duration > 0 {
+		v.Duration = grants.FormatDuration(g.Duration)
+	}
+	if r := s.Request; r != nil {
+		v.PullRequest, v.Outcome, v.Why = r.Pull, r.Closed, r.Why
+	}
+	if j := s.judgement; j != nil {
+		v.PullRequest, v.URL, v.Rule, v.Why = j.pull.Number, j.pull.URL, j.verdict.Rule, j.verdict.Why
+		for _, a := range j.count.Approvers {
+			v.Approvers = append(v.Approvers, a.Person.GitHub)
+		}
+		if j.verdict.Ruling == grants.Ask {
+			for _, p := range missingPeople(j.count) {
+				v.WaitingFor = append(v.WaitingFor, p.GitHub)
+			}
+		}
+	}
+	if r := s.Record; r != nil {
+		v.fromRecord(r)
+	}
+	if s.main != nil {
+		if resource, ok := s.main.set.Resource(g.Resource); ok {
+			v.Engine, v.Connect = string(resource.Vault.Engine), resource.Connect
+		}
+	}
+	return v
+}
+
+func (v *View) fromRecord(r *grants.Record) {
+	v.Outcome, v.PullRequest, v.Rule, v.Why = r.Outcome, r.Pull, r.Rule, r.EndedWhy
+	v.StartsAt, v.EndsAt = moment(r.StartsAt), moment(r.EffectiveEnd())
+	v.Taken = r.State == grants.Delivered || r.State == grants.Issued
+	v.Approvers = []string{}
+	for _, a := range r.Approvers {
+		v.Approvers = append(v.Approvers, a.GitHub)
+	}
+}
+
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// missingPeople lists whose approval would count now, each once, by login.
+func missingPeople(count policies.Count) []policies.Person {
+	var people []policies.Person
+	seen := map[int64]bool{}
+	for _, need := range count.Missing {
+		for _, p := range need.People {
+			if !seen[p.ID] {
+				seen[p.ID] = true
+				people = append(people, p)
+			}
+		}
+	}
+	slices.SortFunc(people, func(a, b policies.Person) int { return compare(a.GitHub, b.GitHub) })
+	return people
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// index is what this replica last saw of every grant: a cache for lists, and
+// the set of grants that are over for ever and need no further look.
+type index struct {
+	mu     sync.Mutex
+	views  map[grants.ID]View
+	over   map[grants.ID]bool
+	keys   map[string]bool // of requests that are over
+	spoken map[int]string  // digest of what a pull request that is no grant was told
+}
+
+func (x *index) put(v View, over bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if v.Phase == grants.PhaseNone {
+		return
+	}
+	x.views[v.ID] = v
+	x.over[v.ID] = over
+	if x.keys == nil {
+		x.keys = map[string]bool{}
+	}
+	x.keys[v.ID.Key()] = over
+}
+
+func (x *index) get(id grants.ID) (View, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	v, ok := x.views[id]
+	return v, ok
+}
+
+func (x *index) isOver(id grants.ID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.over[id]
+}
+
+func (x *index) isOverKey(key string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.keys[key]
+}
+
+func (x *index) all() []View {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	views := make([]View, 0, len(x.views))
+	for _, v := range x.views {
+		views = append(views, v)
+	}
+	slices.SortFunc(views, func(a, b View) int { return compare(string(b.ID), string(a.ID)) })
+	return views
+}
+
+func (x *index) answered(pull int, digest string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.spoken[pull] == digest
+}
+
+func (x *index) answer(pull int, digest string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.spoken == nil {
+		x.spoken = map[int]string{}
+	}
+	x.spoken[pull] = digest
+}
+
+// Look returns one grant as it is now, whoever asks: callers check first who
+// may see it. While a request is open the last look of the reconciler serves:
+// people poll, and the forge's limits are scarce.
+func (b *Bot) Look(ctx context.Context, id grants.ID) (View, error) {
+	if v, ok := b.index.get(id); ok && v.Phase == grants.PhaseRequested {
+		if open, err := b.isOpen(ctx, id); err == nil && open {
+			return v, nil
+		}
+	}
+	s, err := b.observe(ctx, id, nil)
+	if err != nil {
+		return View{}, unavailable("Vault or GitHub", err)
+	}
+	phase, step := grants.Next(s.Observed)
+	if phase == grants.PhaseNone {
+		return View{}, refuse(CodeNotFound, "there is no grant %s that you may see", id)
+	}
+	v := b.view(id, phase, s)
+	b.index.put(v, step.Kind == grants.Rest)
+	return v, nil
+}
+
+func (b *Bot) isOpen(ctx context.Context, id grants.ID) (bool, error) {
+	record, err := b.Vault.Record(ctx, id)
+	if err != nil || record != nil {
+		return false, err
+	}
+	r, err := b.requestOf(ctx, id)
+	return r != nil && r.Closed == "", err
+}
+
+// Show returns one grant to somebody who may see it.
+func (b *Bot) Show(ctx context.Context, who grants.Principal, id grants.ID) (View, error) {
+	v, err := b.Look(ctx, id)
+	if err != nil {
+		return View{}, err
+	}
+	sees, err := b.seer(ctx, who)
+	if err != nil {
+		return View{}, err
+	}
+	if !sees(v) {
+		return View{}, refuse(CodeNotFound, "there is no grant %s that you may see", id)
+	}
+	return v, nil
+}
+
+// List returns the grants that somebody may see, newest first, as this
+// replica last saw them.
+func (b *Bot) List(ctx context.Context, who grants.Principal) ([]View, error) {
+	sees, err := b.seer(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	views := []View{}
+	for _, v := range b.index.all() {
+		if sees(v) {
+			views = append(views, v)
+		}
+	}
+	return views, nil
+}
+
+// seer returns who may see what: one's own, what one may approve, and what
+// is on resources one owns; security sees all (design.md 5).
+func (b *Bot) seer(ctx context.Context, who grants.Principal) (func(View) bool, error) {
+	m, err := b.mainNow(ctx)
+	if err != nil {
+		// Without GitHub one still sees one's own, above all to end it.
+		return func(v View) bool { return v.RequesterID == who.ID && who.ID != 0 }, nil
+	}
+	rights := map[string]ownership{}
+	var failed error
+	sees := func(v View) bool {
+		if v.RequesterID == who.ID && who.ID != 0 || slices.Contains(v.WaitingFor, who.GitHub) {
+			return true
+		}
+		o, known := rights[v.Resource]
+		if !known {
+			var err error
+			if o, err = b.owns(ctx, who, m, v.Resource); err != nil {
+				failed = err
+			}
+			rights[v.Resource] = o
+		}
+		return o.owner || o.security
+	}
+	return sees, failed
+}
+
+// ownership is what somebody is to a resource. The zero value is nothing.
+type ownership struct{ owner, security bool }
+
+func (b *Bot) owns(ctx context.Context, who grants.Principal, m *mainSight, resource string) (ownership, error) {
+	if m == nil {
+		return ownership{}, fmt.Errorf("the policies cannot be read")
+	}
+	facts, err := b.gather(ctx, m.set, resource, b.Now(), factFresh)
+	if err != nil {
+		return ownership{}, err
+	}
+	o := ownership{security: m.set.Holds(RoleSecurity, who, facts) == policies.Yes}
+	if r, ok := m.set.Resource(resource); ok {
+		for _, role := range r.Owners {
+			o.owner = o.owner || m.set.Holds(role, who, facts) == policies.Yes
+		}
+	}
+	return o, nil
+}
+
+// RoleSecurity is the role that sees and may revoke everything.
+const RoleSecurity = "security"
+
+// Explanation is why a grant stands where it stands.
+type Explanation struct {
+	Grant    View               `json:"grant"`
+	Decision *policies.Decision `json:"decision,omitempty"`
+	Ignored  []string           `json:"ignored,omitempty"` // reviews that do not count, and why
+}
+
+// Explain returns why a grant stands where it stands, to whoever may see it.
+// The decision is the one that stands now; a grant that was merged is
+// explained by its merge message, which never changes.
+func (b *Bot) Explain(ctx context.Context, who grants.Principal, id grants.ID) (Explanation, error) {
+	v, err := b.Show(ctx, who, id)
+	if err != nil {
+		return Explanation{}, err
+	}
+	s, err := b.observe(ctx, id, nil)
+	if err != nil {
+		return Explanation{}, unavailable("Vault or GitHub", err)
+	}
+	e := Explanation{Grant: v}
+	if j := s.judgement; j != nil {
+		e.Decision = &j.decision
+		for _, r := range j.count.Ignored {
+			e.Ignored = append(e.Ignored, r.Why)
+		}
+		return e, nil
+	}
+	if s.main == nil || s.grant.Resource == "" {
+		return e, nil
+	}
+	facts, err := b.gather(ctx, s.main.set, s.grant.Resource, b.Now(), factFresh)
+	if err != nil {
+		return e, nil //nolint:nilerr // the grant itself is the answer; the decision is an extra
+	}
+	d := s.main.set.Evaluate(policies.RequestOf(s.grant), facts)
+	e.Decision = &d
+	return e, nil
+}

@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+	_ "time/tzdata" // policies name time zones, and not every machine has them
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tigeraccess/tac/bot"
+	"github.com/tigeraccess/tac/bot/githubpr"
+	"github.com/tigeraccess/tac/bot/gitstore"
+	"github.com/tigeraccess/tac/bot/slackchat"
+	"github.com/tigeraccess/tac/bot/vaultlease"
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/webhooks"
+)
+
+// Server is one replica: the bot and its HTTP edge.
+type Server struct {
+	Bot *bot.Bot
+
+	config   Config
+	log      *slog.Logger
+	listener net.Listener
+	http     *http.Server
+	forge    *githubpr.Client
+	botID    atomic.Int64
+	ready    atomic.Pointer[error]
+}
+
+// Options are what differs between production, the demo and the tests.
+type Options struct {
+	Now func() time.Time // of policy and leases; the wall clock in production
+	Log *slog.Logger
+
+	// Steps hears of every step done, Alert of what somebody should be
+	// woken for.
+	Steps func(id grants.ID, step grants.Step, err error)
+	Alert func(id grants.ID, why string)
+}
+
+// New builds a replica and starts to listen, but neither serves nor works
+// before Run.
+func New(c Config, o Options) (*Server, error) {
+	s := &Server{config: c, log: o.Log}
+	starting := errors.New("tac is starting")
+	s.ready.Store(&starting)
+	forge, err := githubpr.New(githubpr.Config{
+		APIURL: c.GitHub.APIURL, Owner: c.GitHub.Owner, Repo: c.GitHub.Repo, Branch: c.GitHub.Branch,
+		AppID: c.GitHub.AppID, InstallationID: c.GitHub.InstallationID, PrivateKey: c.GitHub.PrivateKey,
+		ClientID: c.GitHub.ClientID, ClientSecret: c.GitHub.ClientSecret, Now: o.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up GitHub: %w", err)
+	}
+	s.forge = forge
+	repository, err := gitstore.New(gitstore.Config{
+		URL:    c.GitHub.URL + "/" + c.GitHub.Owner + "/" + c.GitHub.Repo + ".git",
+		Branch: c.GitHub.Branch, Token: forge.Token,
+		AuthorName: "tac", AuthorEmail: "tac@users.noreply.github.com",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the grants repository: %w", err)
+	}
+	vault, err := vaultlease.New(vaultlease.Config{
+		Address: c.Vault.Address, CACert: c.Vault.CACert, RoleID: c.Vault.RoleID, SecretID: c.Vault.SecretID,
+		Replica: replicaName(c), Now: o.Now, Log: o.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up Vault: %w", err)
+	}
+	b := bot.Config{
+		Repository: repository, Forge: forge, Vault: vault,
+		Zones: time.LoadLocation, Now: o.Now, Log: o.Log,
+		Resync: c.Resync, RemoveEvery: c.RemoveEvery, Workers: c.Workers,
+		Steps: o.Steps, Alert: o.Alert,
+	}
+	var edge webhooks.SlackEdge
+	if c.Slack != nil {
+		if edge, err = s.setUpSlack(&b); err != nil {
+			return nil, fmt.Errorf("set up Slack: %w", err)
+		}
+	}
+	if s.Bot, err = bot.New(b); err != nil {
+		return nil, err
+	}
+	return s, s.setUpHTTP(edge)
+}
+
+func replicaName(c Config) string {
+	if c.Replica != "" {
+		return c.Replica
+	}
+	return "tac"
+}
+
+func (s *Server) setUpSlack(b *bot.Config) (webhooks.SlackEdge, error) {
+	c := s.config.Slack
+	client, err := slackchat.New(slackchat.Config{APIURL: c.APIURL, BotToken: c.BotToken})
+	if err != nil {
+		return nil, err
+	}
+	b.Channel, b.Chat = c.Channel, client
+	verifier, err := slackchat.NewVerifier(c.SigningSecret, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	return slackEdge{verifier, client}, nil
+}
+
+func (s *Server) setUpHTTP(edge webhooks.SlackEdge) error {
+	c := s.config
+	handler, err := webhooks.New(webhooks.Config{
+		Bot: s.Bot, Identity: s.forge,
+		IsRefused:     func(err error) bool { return errors.Is(err, githubpr.ErrNotOurToken) },
+		WebhookSecret: c.GitHub.WebhookSecret, Repository: c.GitHub.Owner + "/" + c.GitHub.Repo, Branch: c.GitHub.Branch,
+		BotID: s.botID.Load, Slack: edge, ClientID: c.GitHub.ClientID, GitHubURL: c.GitHub.URL,
+		Ready: func() error { return *s.ready.Load() }, Metrics: prometheus.NewRegistry(), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return fmt.Errorf("listen on %s: %w", c.Listen, err)
+	}
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      2 * time.Minute, // a claim waits for Vault and its database
+		IdleTimeout:       2 * time.Minute,
+	}
+	return nil
+}
+
+// URL returns where the server listens.
+func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+
+// Run serves and works until ctx ends, then finishes what is under way.
+func (s *Server) Run(ctx context.Context) error {
+	var working sync.WaitGroup
+	working.Go(func() { s.Bot.Run(ctx) })
+	working.Go(func() { s.becomeReady(ctx) })
+	working.Go(func() {
+		<-ctx.Done()
+		// ctx is over; what is under way gets a few seconds of its own.
+		last, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.http.Shutdown(last); err != nil {
+			s.log.Warn("some requests were cut off", "error", err)
+		}
+	})
+	err := s.http.Serve(s.listener)
+	working.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve HTTP: %w", err)
+}
+
+// becomeReady finds out that GitHub knows us; until then /readyz says no.
+func (s *Server) becomeReady(ctx context.Context) {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		id, err := s.forge.Bot(ctx)
+		if err == nil {
+			s.botID.Store(id)
+			var none error
+			s.ready.Store(&none)
+			return
+		}
+		s.log.Warn("GitHub does not know us yet", "error", err)
+		waiting := errors.New("GitHub cannot be reached, or does not know this App")
+		s.ready.Store(&waiting)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Abandon stops listening without having run.
+func (s *Server) Abandon() error { return s.listener.Close() }

@@ -1,0 +1,428 @@
+package policies
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/strictyaml"
+)
+
+// compiler turns written documents into the parts of a Set, noting every
+// mistake instead of stopping at the first.
+type compiler struct {
+	zones     func(string) (*time.Location, error)
+	set       *Set
+	faults    []Finding
+	documents int
+	names     map[string]strictyaml.Pos // "Role on-call", "rule x", "slack U01" -> first place
+}
+
+func (c *compiler) fault(pos strictyaml.Pos, code, format string, args ...any) {
+	c.faults = append(c.faults, newFinding(pos, SeverityError, code, format, args...))
+}
+
+func (c *compiler) errors(code string, errs strictyaml.Errors) {
+	for _, e := range errs {
+		c.fault(strictyaml.Pos{File: e.File, Line: e.Line, Column: e.Column}, code, "%s", e.Message)
+	}
+}
+
+// unique notes the second use of a name that may stand once in all files.
+func (c *compiler) unique(what, name string, pos strictyaml.Pos) bool {
+	key := what + " " + name
+	first, used := c.names[key]
+	if used {
+		c.fault(pos, "duplicate", "%s %s stands here a second time (first in %s:%d)", what, strictyaml.Quote(name), first.File, first.Line)
+		return false
+	}
+	c.names[key] = pos
+	return true
+}
+
+var kinds = []string{"AccessPolicy", "Calendar", "People", "PolicyTest", "Resource", "Role"}
+
+func (c *compiler) file(f File) {
+	nodes, errs := strictyaml.Parse(f.Path, f.Data, fileLimits)
+	c.errors("syntax", errs)
+	inTests := strings.HasPrefix(f.Path, "policies/tests/") || strings.Contains(f.Path, "/policies/tests/")
+	for _, n := range nodes {
+		c.documents++
+		kind, ok := n.Text("kind")
+		if !ok {
+			c.fault(n.Pos(), "kind", "the key kind is missing; expected one of %s", strings.Join(kinds, ", "))
+			continue
+		}
+		if inTests != (kind.V == "PolicyTest") {
+			c.fault(kind.Pos, "kind", "policies/tests/ holds PolicyTest documents and nothing else does; found %s here", strictyaml.Quote(kind.V))
+			continue
+		}
+		c.document(n, kind)
+	}
+}
+
+func (c *compiler) document(n strictyaml.Node, kind strictyaml.Value[string]) {
+	switch kind.V {
+	case "AccessPolicy":
+		read(c, n, c.policy)
+	case "Resource":
+		read(c, n, c.resource)
+	case "Role":
+		read(c, n, c.role)
+	case "People":
+		read(c, n, c.people)
+	case "Calendar":
+		read(c, n, c.calendar)
+	case "PolicyTest":
+		// Tests say nothing about who may get what; their runner reads them.
+	case "Guardrail":
+		c.fault(kind.Pos, "kind", "this version does not know Guardrail documents, and ignoring one would be unsafe; take it out or use a newer tac")
+	default:
+		hint := "expected one of " + strings.Join(kinds, ", ")
+		if best, ok := strictyaml.Nearest(kind.V, kinds); ok {
+			hint = "did you mean " + best + "?"
+		}
+		c.fault(kind.Pos, "kind", "unknown kind %s; %s", strictyaml.Quote(kind.V), hint)
+	}
+}
+
+// read decodes one document and, where its shape and name are right, hands
+// its spec on.
+func read[S any](c *compiler, n strictyaml.Node, compile func(name string, pos strictyaml.Pos, spec *S)) {
+	var doc document[S]
+	if errs := n.Decode(&doc); len(errs) > 0 {
+		c.errors("schema", errs)
+		return
+	}
+	checked(c, "apiVersion", doc.APIVersion, func(v string) error {
+		if v != grants.APIVersion {
+			return fmt.Errorf("expected %s, found %s", grants.APIVersion, strictyaml.Quote(v))
+		}
+		return nil
+	})
+	name := checked(c, "metadata.name", doc.Metadata.Name, grants.CheckName)
+	c.unique(doc.Kind.V, name, doc.Metadata.Name.Pos)
+	compile(name, doc.Metadata.Name.Pos, &doc.Spec)
+}
+
+// checked returns a written value, noting the mistake at its place.
+func checked[T any](c *compiler, key string, v strictyaml.Value[T], check func(T) error) T {
+	if v.Set {
+		if err := check(v.V); err != nil {
+			c.fault(v.Pos, "value", "%s: %v", key, err)
+		}
+	}
+	return v.V
+}
+
+// length returns a written duration within bounds, or otherwise the fallback.
+func (c *compiler) length(key string, v strictyaml.Value[length], fallback, least, most time.Duration) time.Duration {
+	if !v.Set {
+		return fallback
+	}
+	if v.V.d < least || v.V.d > most {
+		c.fault(v.Pos, "value", "%s: %s is not between %s and %s", key,
+			grants.FormatDuration(v.V.d), grants.FormatDuration(least), grants.FormatDuration(most))
+	}
+	return v.V.d
+}
+
+// accessLength is the length of a grant.
+func (c *compiler) accessLength(key string, v strictyaml.Value[length], fallback time.Duration) time.Duration {
+	return c.length(key, v, fallback, grants.ShortestDuration, grants.LongestDuration)
+}
+
+func (c *compiler) atLeastOne(key string, v strictyaml.Value[int], fallback int) int {
+	if !v.Set {
+		return fallback
+	}
+	return checked(c, key, v, func(n int) error {
+		if n < 1 {
+			return fmt.Errorf("expected 1 or more, found %d", n)
+		}
+		return nil
+	})
+}
+
+// roleList returns a list of role names. The roles themselves are linked
+// later, since documents may stand in any order.
+func (c *compiler) roleList(key string, v nameList) roleList {
+	l := roleList{set: v.Set, pos: v.Pos}
+	seen := map[string]bool{}
+	for i, name := range v.V {
+		checked(c, fmt.Sprintf("%s[%d]", key, i), name, grants.CheckName)
+		if seen[name.V] {
+			c.fault(name.Pos, "duplicate", "%s: %s stands here a second time", key, name.V)
+		}
+		seen[name.V] = true
+		l.refs = append(l.refs, roleRef{name: name.V, pos: name.Pos})
+	}
+	return l
+}
+
+func (c *compiler) policy(name string, pos strictyaml.Pos, spec *policySpec) {
+	p := &policy{
+		name:          name,
+		pos:           pos,
+		targets:       c.targets(pos, spec),
+		request:       c.roleList("spec.request.roles", spec.Request.Roles),
+		maxDuration:   c.accessLength("spec.max_duration", spec.MaxDuration, DefaultMaxDuration),
+		maxPos:        spec.MaxDuration.Pos,
+		requestTTL:    c.length("spec.request_ttl", spec.RequestTTL, DefaultRequestTTL, time.Minute, 30*24*time.Hour),
+		requireReason: spec.Audit.RequireReason.V,
+		recordSession: spec.Audit.RecordSession.V,
+		breakGlass:    c.roleList("spec.break_glass.roles", spec.BreakGlass.Roles),
+	}
+	for i := range spec.AutoApprove.Conditions {
+		p.conditions = append(p.conditions, c.condition(name, i, spec.AutoApprove.Conditions[i]))
+	}
+	if spec.Approval.Set {
+		p.approval = c.approval(spec.Approval)
+	}
+	c.atLeastOne("spec.extensions.max", spec.Extensions.Max, 0)
+	c.accessLength("spec.extensions.each", spec.Extensions.Each, 0)
+	c.accessLength("spec.break_glass.max_duration", spec.BreakGlass.MaxDuration, 0)
+	c.length("spec.break_glass.review_within", spec.BreakGlass.ReviewWithin, 0, time.Minute, 30*24*time.Hour)
+	c.set.policies = append(c.set.policies, p)
+}
+
+var patternForm = regexp.MustCompile(`^[a-z0-9*-]{1,63}$`)
+
+func (c *compiler) targets(pos strictyaml.Pos, spec *policySpec) []target {
+	if spec.Resource.Set == spec.Resources.Set {
+		c.fault(pos, "value", "spec: write either resource or resources, which say what the policy is about")
+	}
+	if spec.Resource.Set {
+		checked(c, "spec.resource", spec.Resource, func(name string) error {
+			if patternForm.MatchString(name) && strings.Contains(name, "*") {
+				return fmt.Errorf("patterns belong into resources: [%q]", name)
+			}
+			return grants.CheckName(name)
+		})
+		return []target{{spec.Resource.V, spec.Resource.Pos}}
+	}
+	if spec.Resources.Set && len(spec.Resources.V) == 0 {
+		c.fault(spec.Resources.Pos, "value", "spec.resources: the list is empty; name a resource")
+	}
+	var targets []target
+	for i, v := range spec.Resources.V {
+		checked(c, fmt.Sprintf("spec.resources[%d]", i), v, func(s string) error {
+			if !patternForm.MatchString(s) {
+				return fmt.Errorf("%.70q is neither a name nor a pattern; patterns have a-z, 0-9, - and * for any characters", s)
+			}
+			return nil
+		})
+		targets = append(targets, target{v.V, v.Pos})
+	}
+	return targets
+}
+
+func (c *compiler) condition(policy string, i int, v strictyaml.Value[conditionSpec]) condition {
+	key, spec := fmt.Sprintf("spec.auto_approve.conditions[%d]", i), &v.V
+	out := condition{
+		rule:          fmt.Sprintf("%s/auto_approve[%d]", policy, i),
+		pos:           v.Pos,
+		roles:         c.roleList(key+".role", spec.Role),
+		maxDuration:   c.accessLength(key+".max_duration", spec.MaxDuration, 0),
+		maxPos:        spec.MaxDuration.Pos,
+		requireTicket: spec.RequireTicket.V,
+		teamScope:     spec.TeamScope.V,
+		onCall:        c.roleList(key+".on_call", spec.OnCall),
+	}
+	if spec.Name.Set {
+		out.rule = checked(c, key+".name", spec.Name, grants.CheckName)
+		c.unique("the rule", out.rule, spec.Name.Pos)
+	}
+	if spec.Calendar.Set || spec.BusinessHoursOnly.V {
+		out.hours = c.hoursRule(key, v.Pos, spec)
+	}
+	if spec.Ticket.Set {
+		out.ticket = c.ticketRule(key+".ticket", spec.Ticket)
+	}
+	// A condition that asks nothing holds for everybody: never what a person
+	// means who deletes the fields of one.
+	if !out.roles.set && out.maxDuration == 0 && !out.requireTicket && !out.teamScope && !out.onCall.set && out.hours == nil && out.ticket == nil {
+		c.fault(v.Pos, "value", "%s: asks nothing and would let everybody in; name a role, or take the condition out", key)
+	}
+	return out
+}
+
+func (c *compiler) hoursRule(key string, pos strictyaml.Pos, spec *conditionSpec) *hoursRule {
+	if !spec.Calendar.Set {
+		return &hoursRule{name: "default", pos: spec.BusinessHoursOnly.Pos}
+	}
+	if spec.BusinessHoursOnly.Set && !spec.BusinessHoursOnly.V {
+		c.fault(spec.BusinessHoursOnly.Pos, "value", "%s: names a calendar and says business_hours_only: false; keep one of the two", key)
+	}
+	return &hoursRule{name: checked(c, key+".calendar", spec.Calendar, grants.CheckName), pos: spec.Calendar.Pos}
+}
+
+// ticketRule is what a condition asks of the ticket beyond there being one.
+type ticketRule struct {
+	pattern *regexp.Regexp // nil: any ticket
+	written string         // the pattern as written
+	tracker string         // facts of a tracker are not known to this version
+	state   string
+	pos     strictyaml.Pos
+}
+
+func (c *compiler) ticketRule(key string, v strictyaml.Value[ticketSpec]) *ticketRule {
+	spec := &v.V
+	t := &ticketRule{
+		written: spec.Pattern.V,
+		tracker: checked(c, key+".tracker", spec.Tracker, checkText),
+		state:   checked(c, key+".state", spec.State, checkText),
+		pos:     v.Pos,
+	}
+	if !spec.Pattern.Set && !spec.Tracker.Set && !spec.State.Set {
+		c.fault(v.Pos, "value", "%s: asks nothing; name a pattern, a tracker or a state, or write require_ticket: true", key)
+	}
+	checked(c, key+".pattern", spec.Pattern, func(s string) (err error) {
+		if s == "" {
+			return errors.New("is empty; leave the key out")
+		}
+		// Compiled alone first: "a)|(b" must not get its parentheses from us.
+		if _, err = regexp.Compile(s); err != nil {
+			return fmt.Errorf("%s is not a regular expression: %s", strictyaml.Quote(s), strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		}
+		t.pattern, err = regexp.Compile(`\A(?:` + s + `)\z`)
+		return err
+	})
+	return t
+}
+
+func (c *compiler) approval(v strictyaml.Value[approvalSpec]) *approval {
+	a := &approval{
+		required: c.atLeastOne("spec.approval.required_approvers", v.V.RequiredApprovers, 1),
+		roles:    c.roleList("spec.approval.approver_roles", v.V.ApproverRoles),
+		pos:      v.Pos,
+	}
+	for i, e := range v.V.Escalate {
+		key := fmt.Sprintf("spec.approval.escalate[%d]", i)
+		c.length(key+".after", e.After, 0, time.Minute, 30*24*time.Hour)
+		checked(c, key+".to", e.To, grants.CheckName)
+		a.escalate.refs = append(a.escalate.refs, roleRef{name: e.To.V, pos: e.To.Pos})
+	}
+	return a
+}
+
+func (c *compiler) resource(name string, pos strictyaml.Pos, spec *resourceSpec) {
+	r := &resource{pos: pos, owners: c.roleList("spec.owners", spec.Owners)}
+	r.Resource = Resource{
+		Name:        name,
+		Description: checked(c, "spec.description", spec.Description, checkText),
+		Owners:      r.owners.names(),
+		Vault:       c.vault(spec),
+		MaxDuration: c.accessLength("spec.max_duration", spec.MaxDuration, 0),
+		Connect:     checked(c, "spec.connect", spec.Connect, checkText),
+	}
+	c.set.resources[name] = r
+}
+
+var (
+	vaultPathForm = regexp.MustCompile(`^[a-z0-9_-]+(?:/[a-z0-9_-]+)+$`)
+	principalForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	vaultNameForm = regexp.MustCompile(`^tac-[a-z0-9_-]{1,60}$`)
+)
+
+func checkVaultPath(s string) error {
+	if !vaultPathForm.MatchString(s) {
+		return fmt.Errorf("%s is not a path of Vault; write it as database/creds/postgres-prod", strictyaml.Quote(s))
+	}
+	// A grant's token must never reach what governs Vault itself.
+	switch mount, _, _ := strings.Cut(s, "/"); mount {
+	case "sys", "auth", "identity", "cubbyhole":
+		return fmt.Errorf("%s is part of Vault's own administration; name a secrets engine", strictyaml.Quote(s))
+	}
+	return nil
+}
+
+func (c *compiler) vault(spec *resourceSpec) VaultTarget {
+	v := &spec.Vault
+	t := VaultTarget{
+		Engine: Engine(checked(c, "spec.vault.engine", v.Engine, func(s string) error {
+			switch Engine(s) {
+			case EngineDatabase, EngineSSH, EngineGeneric:
+				return nil
+			}
+			return fmt.Errorf("expected database, ssh or generic, found %s", strictyaml.Quote(s))
+		})),
+		Path: checked(c, "spec.vault.path", v.Path, checkVaultPath),
+		Policy: checked(c, "spec.vault.policy", v.Policy, func(s string) error {
+			if !vaultNameForm.MatchString(s) {
+				return fmt.Errorf("%s is not a policy for grants; their names start with tac-, since Vault lets the bot hand out no others", strictyaml.Quote(s))
+			}
+			return nil
+		}),
+	}
+	for i, p := range v.Principals.V {
+		t.Principals = append(t.Principals, checked(c, fmt.Sprintf("spec.vault.principals[%d]", i), p, func(s string) error {
+			if !principalForm.MatchString(s) {
+				return fmt.Errorf("%s is not the name of a user", strictyaml.Quote(s))
+			}
+			return nil
+		}))
+	}
+	if t.Engine == EngineSSH {
+		t.Slice = c.length("spec.vault.slice", v.Slice, DefaultSlice, time.Minute, DefaultSlice)
+		if len(t.Principals) == 0 {
+			c.fault(v.Engine.Pos, "value", "spec.vault: ssh needs principals, the users that a certificate admits")
+		}
+		return t
+	}
+	if v.Principals.Set {
+		c.fault(v.Principals.Pos, "value", "spec.vault.principals: only ssh has principals")
+	}
+	if v.Slice.Set {
+		c.fault(v.Slice.Pos, "value", "spec.vault.slice: only ssh has slices")
+	}
+	return t
+}
+
+// link resolves names once all documents are read. A name without a document
+// is for lint to report; here it leads to nobody.
+func (c *compiler) link() {
+	s := c.set
+	slices.SortFunc(s.policies, func(a, b *policy) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.pos.File, b.pos.File), cmp.Compare(a.pos.Line, b.pos.Line))
+	})
+	for _, r := range s.roles {
+		r.link(&s.people)
+	}
+	for _, p := range s.policies {
+		p.request.link(s.roles)
+		p.breakGlass.link(s.roles)
+		for i := range p.conditions {
+			cond := &p.conditions[i]
+			cond.roles.link(s.roles)
+			cond.onCall.link(s.roles)
+			if cond.hours != nil {
+				cond.hours.calendar = s.calendars[cond.hours.name]
+			}
+		}
+		if p.approval != nil {
+			p.approval.roles.link(s.roles)
+			p.approval.escalate.link(s.roles)
+		}
+	}
+	for _, r := range s.resources {
+		r.owners.link(s.roles)
+		for _, p := range s.policies {
+			if p.covers(r.Name) {
+				r.policies = append(r.policies, p)
+			}
+		}
+		r.needs = s.teamsOf(r)
+	}
+}
+
+func (l *roleList) link(roles map[string]*role) {
+	for i := range l.refs {
+		l.refs[i].role = roles[l.refs[i].name]
+	}
+}

@@ -1,0 +1,367 @@
+package policies
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheDocumentsOfTheDesignLoad(t *testing.T) {
+	s := mustLoad(t, readDir(t, "design")...)
+	want := []Resource{
+		{
+			Name: "bastion", Owners: []string{"platform"}, Connect: "ssh deploy@bastion.internal",
+			Vault: VaultTarget{Engine: EngineSSH, Path: "ssh/sign/bastion", Policy: "tac-bastion", Principals: []string{"deploy"}, Slice: 10 * minute},
+		},
+		{
+			Name: "postgres-prod", Description: "payments primary, read-write", Owners: []string{"payments"}, MaxDuration: 8 * hour,
+			Connect: `psql -h db.internal -U "$TAC_USERNAME" payments`,
+			Vault:   VaultTarget{Engine: EngineDatabase, Path: "database/creds/postgres-prod", Policy: "tac-postgres-prod"},
+		},
+	}
+	got := s.Resources()
+	if len(got) != 2 {
+		t.Fatalf("got %+v", got)
+	}
+	for i := range want {
+		if g, w := got[i], want[i]; g.Name != w.Name || g.Description != w.Description || !slices.Equal(g.Owners, w.Owners) || g.MaxDuration != w.MaxDuration ||
+			g.Connect != w.Connect || g.Vault.Engine != w.Vault.Engine || g.Vault.Path != w.Vault.Path || g.Vault.Policy != w.Vault.Policy ||
+			!slices.Equal(g.Vault.Principals, w.Vault.Principals) || g.Vault.Slice != w.Vault.Slice {
+			t.Errorf("got %+v\nwant %+v", g, w)
+		}
+	}
+	got[0].Owners[0] = "changed"
+	if again, _ := s.Resource("bastion"); again.Owners[0] != "platform" {
+		t.Error("a caller can change the set")
+	}
+	for _, find := range []func() (Person, bool){
+		func() (Person, bool) { return s.Person(1001) },
+		func() (Person, bool) { return s.PersonByLogin("Alice") },
+		func() (Person, bool) { return s.PersonBySlack("U01ALICE") },
+	} {
+		if p, ok := find(); !ok || p != (Person{alice, "U01ALICE", "alice@acme.test", "dana"}) {
+			t.Errorf("found %+v", p)
+		}
+	}
+	if _, ok := s.PersonBySlack(""); ok {
+		t.Error("an empty Slack id finds somebody")
+	}
+}
+
+func TestEveryKeyOfTheDesignLoads(t *testing.T) {
+	s := mustLoad(t, doc("all.yaml", `apiVersion: tac/v1
+kind: AccessPolicy
+metadata: {name: all}
+spec:
+  resources: [postgres-*, redis-prod]
+  request: {roles: [developer]}
+  max_duration: 12h
+  request_ttl: 2h
+  auto_approve:
+    conditions:
+      - name: everything
+        role: [developer]
+        max_duration: 1h
+        require_ticket: true
+        business_hours_only: true
+        calendar: default
+        team_scope: true
+        on_call: [duty]
+        ticket: {pattern: 'INC-\d+', tracker: jira, state: open}
+  approval:
+    required_approvers: 2
+    approver_roles: [team-lead, manager]
+    escalate: [{after: 15m, to: security}]
+  extensions: {max: 2, each: 1h}
+  break_glass: {roles: [duty], max_duration: 1h, require_ticket: false, review_within: 24h}
+  audit: {require_reason: true, record_session: true}
+---
+kind: Role
+metadata: {name: duty}
+spec: {pagerduty: {schedule: PABC123, levels: [1, 2]}}
+`), File{Path: "policies/tests/a.yaml", Data: []byte("kind: PolicyTest\nanything: {goes: here}\n")})
+	p := s.policies[0]
+	if p.maxDuration != 12*hour || p.requestTTL != 2*hour || p.approval.required != 2 || !p.requireReason || !p.recordSession || p.conditions[0].rule != "everything" {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestMistakesAreToldWithTheirPlace(t *testing.T) {
+	policy := func(spec string) string { return "kind: AccessPolicy\nmetadata: {name: p}\nspec:\n" + spec }
+	calendar := func(spec string) string { return "kind: Calendar\nmetadata: {name: c}\nspec: {" + spec + "}\n" }
+	rotation := func(spec string) string {
+		return "kind: Role\nmetadata: {name: r}\nspec:\n  rotation: {" + spec + "}\n"
+	}
+	people := func(list string) string { return "kind: People\nmetadata: {name: p}\nspec:\n  people:\n" + list }
+	vault := func(v string) string { return "kind: Resource\nmetadata: {name: r}\nspec:\n  vault: {" + v + "}\n" }
+	conditions := func(list string) string { return policy("  resource: r\n  auto_approve:\n    conditions:\n" + list) }
+
+	tests := []struct{ claim, text, want string }{
+		{"an empty file is no policy", "", "policies:1:1: no policy documents here; is this a grants repository?"},
+		{"a document without kind", "metadata: {name: x}\n", "policies/x.yaml:1:1: the key kind is missing; expected one of AccessPolicy, Calendar, People, PolicyTest, Resource, Role"},
+		{"an unknown kind", "kind: AcessPolicy\n", `policies/x.yaml:1:7: unknown kind "AcessPolicy"; did you mean AccessPolicy?`},
+		{"a kind of a later version", "kind: Guardrail\n", "policies/x.yaml:1:7: this version does not know Guardrail documents, and ignoring one would be unsafe; take it out or use a newer tac"},
+		{"a test outside its folder", "kind: PolicyTest\n", `policies/x.yaml:1:7: policies/tests/ holds PolicyTest documents and nothing else does; found "PolicyTest" here`},
+		{"another version", "apiVersion: tac/v2\n" + calendar(`timezone: UTC, days: [mon], hours: "09:00-17:00"`), `policies/x.yaml:1:13: apiVersion: expected tac/v1, found "tac/v2"`},
+		{"an unknown key, with what was meant", policy("  resource: r\n  aproval: {}\n"), `policies/x.yaml:5:3: spec: unknown key "aproval"; did you mean approval?`},
+		{"a key twice", policy("  resource: r\n  resource: s\n"), `policies/x.yaml:5:3: the key "resource" stands here a second time (first on line 4); keep one`},
+		{"an anchor", policy("  resource: &a r\n  resources: [a]\n"), "policies/x.yaml:4:13: anchors (&a) are not allowed; write the value out where it is needed"},
+		{"no YAML at all", "kind: [\n", "policies/x.yaml:1:1: this is not YAML: did not find expected node content"},
+		{"a bad duration", policy("  resource: r\n  max_duration: 4\n"), `policies/x.yaml:4:17`},
+		{"a duration over a week", policy("  resource: r\n  max_duration: 8d\n"), "policies/x.yaml:5:17: spec.max_duration: 192h is not between 1m and 168h"},
+		{"a bad name", "kind: Role\nmetadata: {name: Прод}\nspec: {}\n", `policies/x.yaml:2:18: metadata.name: "Прод" is not a name; names have 1 to 63 of a-z, 0-9 and -`},
+		{"neither resource nor resources", policy("  max_duration: 4h\n"), "policies/x.yaml:2:18: spec: write either resource or resources, which say what the policy is about"},
+		{"a pattern in the wrong place", policy("  resource: postgres-*\n"), `policies/x.yaml:4:13: spec.resource: patterns belong into resources: ["postgres-*"]`},
+		{"no resources", policy("  resources: []\n"), "policies/x.yaml:4:14: spec.resources: the list is empty; name a resource"},
+		{"required_approvers 0", policy("  resource: r\n  approval: {required_approvers: 0, approver_roles: [a]}\n"), "policies/x.yaml:5:34: spec.approval.required_approvers: expected 1 or more, found 0"},
+		{"a role twice", policy("  resource: r\n  approval: {approver_roles: [a, a]}\n"), "policies/x.yaml:5:34: spec.approval.approver_roles: a stands here a second time"},
+		{"a role as a text", conditions("      - role: developer\n"), `policies/x.yaml:7:15: spec.auto_approve.conditions[0].role: expected a list, found the text "developer"; write [a, b]`},
+		{"a condition that asks nothing", conditions("      - {name: anything-goes}\n"), "policies/x.yaml:7:9: spec.auto_approve.conditions[0]: asks nothing and would let everybody in; name a role, or take the condition out"},
+		{"a condition that asks nothing by saying false", conditions("      - {require_ticket: false}\n"), "policies/x.yaml:7:9: spec.auto_approve.conditions[0]: asks nothing and would let everybody in; name a role, or take the condition out"},
+		{"a ticket that asks nothing", conditions("      - {ticket: {}}\n"), "policies/x.yaml:7:18: spec.auto_approve.conditions[0].ticket: asks nothing; name a pattern, a tracker or a state, or write require_ticket: true"},
+		{"a calendar and no hours", conditions("      - {calendar: c, business_hours_only: false}\n"), "policies/x.yaml:7:44: spec.auto_approve.conditions[0]: names a calendar and says business_hours_only: false; keep one of the two"},
+		{"a pattern that does not compile", conditions("      - ticket: {pattern: 'INC-['}\n"), "policies/x.yaml:7:27: spec.auto_approve.conditions[0].ticket.pattern: \"INC-[\" is not a regular expression: missing closing ]: `[`"},
+		{"a pattern that would break out of its anchors", conditions("      - ticket: {pattern: 'a)|(b'}\n"), "policies/x.yaml:7:27: spec.auto_approve.conditions[0].ticket.pattern: \"a)|(b\" is not a regular expression: unexpected ): `a)|(b`"},
+		{"two rules of one name", conditions("      - {name: same, role: [a]}\n      - {name: same, role: [b]}\n"), `policies/x.yaml:8:16: the rule "same" stands here a second time (first in policies/x.yaml:7)`},
+		{"two policies of one name", policy("  resource: r\n") + "---\n" + policy("  resource: s\n"), `policies/x.yaml:7:18: AccessPolicy "p" stands here a second time (first in policies/x.yaml:2)`},
+		{"an unknown zone", calendar(`timezone: Europe/Berlino, days: [mon], hours: "09:00-17:00"`), `policies/x.yaml:3:18: spec.timezone: "Europe/Berlino": this zone is not known; expected one such as Europe/Berlin or UTC`},
+		{"a zone that depends on the machine", calendar(`timezone: Local, days: [mon], hours: "09:00-17:00"`), `policies/x.yaml:3:18: spec.timezone: "Local": expected a zone such as Europe/Berlin or UTC`},
+		{"hours over midnight", calendar(`timezone: UTC, days: [mon], hours: "22:00-06:00"`), `policies/x.yaml:3:43: spec.hours: "22:00-06:00" cross midnight, which hours must not; for a night shift write two calendars`},
+		{"hours of no day", calendar(`timezone: UTC, days: [mon], hours: "09:00-24:30"`), `policies/x.yaml:3:43: spec.hours: "09:00-24:30" are not hours of a day, which run from 00:00 to 24:00`},
+		{"no hours", calendar(`timezone: UTC, days: [mon], hours: "09:00-09:00"`), `policies/x.yaml:3:43: spec.hours: "09:00-09:00" are no time at all; write them as "09:00-17:00"`},
+		{"a day of another language", calendar(`timezone: UTC, days: [lun], hours: "09:00-17:00"`), `policies/x.yaml:3:30: spec.days[0]: "lun" is not a day; expected mon, tue, wed, thu, fri, sat or sun`},
+		{"a holiday that is no date", calendar(`timezone: UTC, days: [mon], hours: "09:00-17:00", holidays: [2026-02-30]`), `policies/x.yaml:3:69: spec.holidays[0]: "2026-02-30" is not a date; write it as 2026-12-25`},
+		{"a shift of half days", rotation("timezone: UTC, start: 2026-01-05T09:00:00, shift: 36h, members: [alice]"), "policies/x.yaml:4:64: spec.rotation.shift: 36h is not a multiple of 24h; hand-over is at the same time of day"},
+		{"a start with a zone of its own", rotation("timezone: UTC, start: 2026-01-05T09:00:00Z, shift: 24h, members: [alice]"), `policies/x.yaml:4:36: spec.rotation.start: "2026-01-05T09:00:00Z" is not a time of day on a date; write it as 2026-01-05T09:00:00, in the rotation's own zone`},
+		{"a rotation of nobody", rotation("timezone: UTC, start: 2026-01-05T09:00:00, shift: 24h, members: []"), "policies/x.yaml:4:78: spec.rotation.members: the list is empty; name whose turn it is"},
+		{"a role that stands for something else", "kind: Role\nmetadata: {name: manager}\nspec: {members: [a]}\n", "policies/x.yaml:2:18: metadata.name: manager stands for the requester's own manager and cannot be defined"},
+		{"a team without its organisation", "kind: Role\nmetadata: {name: r}\nspec: {github_teams: [oncall]}\n", `policies/x.yaml:3:23: spec.github_teams[0]: "oncall" is not a team; write it as acme/payments-oncall, as in the team's address`},
+		{"a GitHub id twice", people("    - {github: a, id: 1}\n    - {github: b, id: 1}\n"), `policies/x.yaml:6:23: the GitHub id "1" stands here a second time (first in policies/x.yaml:5)`},
+		{"a login twice, in other letters", people("    - {github: ann, id: 1}\n    - {github: Ann, id: 2}\n"), `policies/x.yaml:6:16: the GitHub login "ann" stands here a second time (first in policies/x.yaml:5)`},
+		{"a Slack id twice", people("    - {github: a, id: 1, slack: U01}\n    - {github: b, id: 2, slack: U01}\n"), `policies/x.yaml:6:33: the Slack id "U01" stands here a second time (first in policies/x.yaml:5)`},
+		{"an e-mail address twice", people("    - {github: a, id: 1, email: A@acme.test}\n    - {github: b, id: 2, email: a@acme.test}\n"), `policies/x.yaml:6:33: the e-mail address "a@acme.test" stands here a second time (first in policies/x.yaml:5)`},
+		{"a person without a number", people("    - {github: a}\n"), "policies/x.yaml:5:7: spec.people[0]: the key id is missing"},
+		{"the number 0", people("    - {github: a, id: 0}\n"), "policies/x.yaml:5:23: spec.people[0].id: 0 is not the number of a GitHub user"},
+		{"an unknown engine", vault("engine: aws, path: a/b, policy: tac-a"), `policies/x.yaml:4:19: spec.vault.engine: expected database, ssh or generic, found "aws"`},
+		{"a path that climbs", vault("engine: generic, path: a/../sys, policy: tac-a"), `policies/x.yaml:4:34: spec.vault.path: "a/../sys" is not a path of Vault; write it as database/creds/postgres-prod`},
+		{"a path from the root", vault("engine: generic, path: /a/b, policy: tac-a"), `policies/x.yaml:4:34: spec.vault.path: "/a/b" is not a path of Vault; write it as database/creds/postgres-prod`},
+		{"a path into Vault's own rooms", vault("engine: generic, path: sys/leases, policy: tac-a"), `policies/x.yaml:4:34: spec.vault.path: "sys/leases" is part of Vault's own administration; name a secrets engine`},
+		{"a Vault policy that grants must not have", vault("engine: generic, path: a/b, policy: root"), `policies/x.yaml:4:47: spec.vault.policy: "root" is not a policy for grants; their names start with tac-, since Vault lets the bot hand out no others`},
+		{"ssh for any user", vault("engine: ssh, path: ssh/sign/a, policy: tac-a"), "policies/x.yaml:4:19: spec.vault: ssh needs principals, the users that a certificate admits"},
+		{"a slice that lives long", vault("engine: ssh, path: ssh/sign/a, policy: tac-a, principals: [a], slice: 1h"), "policies/x.yaml:4:81: spec.vault.slice: 1h is not between 1m and 10m"},
+		{"a database with slices", vault("engine: database, path: a/b, policy: tac-a, slice: 10m"), "policies/x.yaml:4:62: spec.vault.slice: only ssh has slices"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.claim, func(t *testing.T) {
+			s, findings := Load([]File{doc("x.yaml", tt.text)}, time.LoadLocation)
+			if len(findings) != 1 || s.Err() == nil || findings[0].Severity != SeverityError {
+				t.Fatalf("got %d findings, error %v: %v", len(findings), s.Err(), findings)
+			}
+			if got := findings[0].place(); got != tt.want && !(tt.claim == "a bad duration" && strings.HasSuffix(got, "is not a duration; add a unit: 4m or 4h")) {
+				t.Errorf("\n got %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAllMistakesAreToldAtOnceInTheOrderOfTheFiles(t *testing.T) {
+	files := []File{doc("b.yaml", "kind: Rule\n---\nkind: Role\nmetadata: {name: X}\nspec: {}\n"), doc("a.yaml", "kind: [\n")}
+	s, findings := Load(files, nil)
+	var places []string
+	for _, f := range findings {
+		places = append(places, strings.Join(strings.SplitN(f.place(), ":", 4)[:3], ":"))
+	}
+	if want := []string{"policies/a.yaml:1:1", "policies/b.yaml:1:7", "policies/b.yaml:4:18"}; !slices.Equal(places, want) {
+		t.Errorf("got %v", places)
+	}
+	wantWords(t, s.Err().Error(), "policies/a.yaml:1:1", "and 2 more")
+}
+
+func TestLintFindsWhatCannotBeMeant(t *testing.T) {
+	s := mustLoad(t, doc("x.yaml", `kind: People
+metadata: {name: everyone}
+spec:
+  people:
+    - {github: alice, id: 1, manager: dna}
+    - {github: dana, id: 2, manager: dana}
+---
+kind: Role
+metadata: {name: empty}
+spec: {}
+---
+kind: Role
+metadata: {name: lead}
+spec: {members: [dana, danna]}
+---
+kind: Role
+metadata: {name: lonely}
+spec: {rotation: {timezone: UTC, start: 2026-01-05T09:00:00, shift: 24h, members: [dana]}}
+---
+kind: Role
+metadata: {name: pager}
+spec: {pagerduty: {schedule: PABC123}}
+---
+kind: Resource
+metadata: {name: db}
+spec: {owners: [laed], vault: {engine: generic, path: db/creds, policy: tac-db}}
+---
+kind: Resource
+metadata: {name: orphan}
+spec: {vault: {engine: generic, path: db/creds, policy: tac-db}}
+---
+kind: AccessPolicy
+metadata: {name: one}
+spec:
+  resource: db
+  max_duration: 2h
+  auto_approve:
+    conditions:
+      - {role: [], max_duration: 4h}
+      - {on_call: [lead], business_hours_only: true}
+      - {role: [manager], ticket: {state: open}}
+  approval: {required_approvers: 2, approver_roles: [lead, lonely, nobody]}
+---
+kind: AccessPolicy
+metadata: {name: two}
+spec:
+  resources: [db, dbb, nothing-*]
+---
+kind: AccessPolicy
+metadata: {name: three}
+spec:
+  resource: db
+  auto_approve: {conditions: [{role: [lead]}]}
+---
+kind: AccessPolicy
+metadata: {name: four}
+spec:
+  resource: db
+  approval: {approver_roles: [], escalate: [{after: 5m, to: boss}]}
+---
+kind: AccessPolicy
+metadata: {name: five}
+spec:
+  resource: db
+  approval: {required_approvers: 2, approver_roles: [manager, lead]}
+`))
+	want := strings.Split(strings.TrimSpace(`
+5:39 error person/unknown: dna, the manager of alice, is not in People; did you mean dana?
+6:38 error person/own-manager: dana cannot be their own manager
+9:18 error role/empty: the role empty has nobody: name members, github_teams or a rotation
+14:24 error person/unknown: danna in the role lead is not in People, and so has no role; did you mean dana?
+18:18 warning role/one-in-rotation: the rotation of lonely (every day from 2026-01-05 09:00 UTC) has one person, who is always on duty
+22:19 warning fact/unknown: this version does not ask PagerDuty, so pager never holds by it
+26:17 error role/unknown: spec.owners: the role laed is not defined, so nobody has it; did you mean lead?
+29:18 warning resource/no-owner: orphan has no owners, so only the role security can revoke it early
+29:18 warning resource/no-policy: orphan has no policy, so every request for it is denied
+39:16 error role/none: role: the list is empty, so nobody is meant; name a role
+39:34 warning policy/over-ceiling: one/auto_approve[0]: 4h is over the 2h that the policy allows anybody
+40:20 error role/no-rotation: on_call: the role lead has no rotation, so nobody is ever on duty in it
+40:48 error calendar/unknown: one/auto_approve[1]: there is no calendar default, so this condition never holds
+41:17 error role/unknown: role: manager has a meaning in approver_roles only
+41:35 warning fact/unknown: one/auto_approve[2]: this version asks no ticket tracker, so this condition never holds
+42:13 error policy/never-approved: one can never be approved: it needs 2 approvers of lead, lonely or nobody, and there is one person
+42:68 error role/unknown: approval.approver_roles: the role nobody is not defined, so nobody has it
+33:18 warning policy/overlap: db is covered by five, four, one, three and two: all of them must allow, and each that asks for review needs its own
+45:18 error policy/never-approved: two has neither conditions nor approval, so it denies every request
+45:18 warning policy/overlap: db is covered by five, four, one, three and two: all of them must allow, and each that asks for review needs its own
+47:19 error resource/unknown: two: there is no resource dbb; did you mean db?
+47:24 warning policy/no-resource: two: no resource matches nothing-*
+50:18 warning policy/no-approval: three has no approval, so what its conditions do not allow is denied without review
+50:18 warning policy/overlap: db is covered by five, four, one, three and two: all of them must allow, and each that asks for review needs its own
+56:18 warning policy/overlap: db is covered by five, four, one, three and two: all of them must allow, and each that asks for review needs its own
+59:13 error policy/never-approved: four can never be approved: it needs one approver of nobody, and there is nobody
+59:61 error role/unknown: approval.escalate: the role boss is not defined, so nobody has it
+`), "\n")
+	var got []string
+	for _, f := range s.Lint() {
+		got = append(got, strings.TrimPrefix(strings.Replace(f.String(), f.Severity+": ", f.Severity+" "+f.Code+": ", 1), f.File+":"))
+	}
+	for i := range got {
+		got[i] = strings.Replace(got[i], ": ", " ", 1) // 5:39: error -> 5:39 error
+	}
+	missing, extra := difference(want, got), difference(got, want)
+	if len(missing)+len(extra) > 0 {
+		t.Errorf("missing:\n%s\nextra:\n%s", strings.Join(missing, "\n"), strings.Join(extra, "\n"))
+	}
+	if !slices.IsSortedFunc(s.Lint(), func(a, b Finding) int { return a.Line - b.Line }) {
+		t.Error("the findings are not in the order of the file")
+	}
+}
+
+func difference(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+}
+
+func TestLintIsSilentOnWhatIsRight(t *testing.T) {
+	s := acme(t, doc("wiki.yaml", "kind: AccessPolicy\nmetadata: {name: wiki}\nspec:\n  resource: wiki\n  approval: {approver_roles: [manager]}\n"))
+	if f := s.Lint(); len(f) != 0 {
+		t.Errorf("got %v", f)
+	}
+}
+
+func TestLintOfGrantFiles(t *testing.T) {
+	const path = "grants/postgres-prod/20261122-k3v9q2m4tz.yaml"
+	const good = `kind: AccessGrant
+metadata: {id: 20261122-k3v9q2m4tz}
+spec:
+  resource: postgres-prod
+  requester: {github: alice, id: 1001}
+  duration: 2h
+  reason: Deploy hotfix
+  requested_at: 2026-11-22T14:03:11Z
+  via: git
+`
+	s := acme(t)
+	tests := []struct{ claim, path, text, want string }{
+		{"a good one is fine", path, good, ""},
+		{"an unknown resource", strings.Replace(path, "prod", "prdo", 1), strings.Replace(good, "-prod", "-prdo", 1),
+			"grants/postgres-prdo/20261122-k3v9q2m4tz.yaml:4:13: there is no resource postgres-prdo; did you mean postgres-prod?"},
+		{"a resource without policy", strings.Replace(path, "postgres-prod", "wiki", 1), strings.Replace(good, "postgres-prod", "wiki", 1),
+			"grants/wiki/20261122-k3v9q2m4tz.yaml:4:13: wiki has no policy"},
+		{"an unknown person", path, strings.Replace(good, "1001", "6666", 1), path + ":5:14: @alice (GitHub id 6666) is not in People"},
+		{"a mistake", path, strings.Replace(good, "via: git", "via: fax", 1), path + `:9:8: via: expected slack, cli, web or git, found "fax"`},
+		{"an empty file", path, "", path + ":1:1: the file is empty; expected `kind: AccessGrant`"},
+		{"another form", path, strings.Replace(good, "2h", "120m", 1), path + ":6:1: the file is not in canonical form (from this line on); write exactly:\n" + good},
+	}
+	for _, tt := range tests {
+		t.Run(tt.claim, func(t *testing.T) {
+			got := ""
+			for _, f := range LintGrant(tt.path, []byte(tt.text), s) {
+				got += f.place()
+			}
+			if got != tt.want {
+				t.Errorf("\n got %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	for _, dir := range []string{"design", "acme"} {
+		for _, file := range readDir(f, dir) {
+			f.Add(file.Data)
+		}
+	}
+	f.Add([]byte("kind: Role\nmetadata: {name: r}\nspec: {rotation: {timezone: Europe/Berlin, start: 2199-12-31T23:59:59, shift: 366d, members: [a]}}\n"))
+	f.Add([]byte(fieldsPolicy))
+	world := readDir(f, "acme")
+	when := at(f, "2026-11-24 10:00:00")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, findings := Load([]File{{Path: "policies/x.yaml", Data: data}}, time.LoadLocation)
+		if (s.Err() == nil) != (len(findings) == 0) {
+			t.Fatalf("error %v with findings %v", s.Err(), findings)
+		}
+		s.Lint()
+		s, _ = Load(append(slices.Clone(world), File{Path: "policies/x.yaml", Data: data}), time.LoadLocation)
+		// More documents about the same resource never take a denial away
+		// from somebody who is in no role, and never allow without a clock.
+		if d := s.Evaluate(ask(mallory, hour), facts(when)); d.Outcome == Allow && s.people.byID[mallory.ID] == nil {
+			t.Fatalf("allows an unknown person: %+v", d)
+		}
+		if d := s.Evaluate(ask(alice, hour), Facts{}); d.Outcome != Deny {
+			t.Fatalf("decides without facts: %+v", d)
+		}
+	})
+}
