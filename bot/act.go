@@ -329,6 +329,7 @@ func (b *Bot) reconcilePull(ctx context.Context, number int) error {
 	if !pull.Open {
 		return nil
 	}
+	defer b.locks.lock(fmt.Sprintf("pull %d", number))()
 	m, err := b.mainNow(ctx)
 	if err != nil {
 		return err
@@ -381,7 +382,11 @@ func (b *Bot) remember(ctx context.Context, j *judgement, pull world.Pull) error
 	if err != nil || r != nil {
 		return err
 	}
-	return b.Vault.PutRequest(ctx, &grants.Request{Grant: j.grant, Pull: pull.Number, Chat: grants.Chat{Channel: b.Channel}})
+	err = b.Vault.PutRequest(ctx, &grants.Request{Grant: j.grant, Pull: pull.Number, Chat: grants.Chat{Channel: b.Channel}})
+	if errors.Is(err, world.ErrLost) {
+		return nil // another replica remembers it
+	}
+	return err
 }
 
 // answerPull says to a pull request that is no grant of ours what it is. The

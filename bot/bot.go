@@ -309,7 +309,12 @@ func (b *Bot) Sync(ctx context.Context) error {
 	note("list pull requests", err)
 	b.pulls.replace(open, b.Now())
 	for _, p := range open {
-		note(fmt.Sprintf("pull request %d", p.Number), b.reconcilePull(ctx, p.Number))
+		err := b.reconcilePull(ctx, p.Number)
+		if errors.Is(err, world.ErrLost) {
+			b.queue.Add(item{pull: p.Number}) // somebody else is at it this moment
+			continue
+		}
+		note(fmt.Sprintf("pull request %d", p.Number), err)
 	}
 	for _, id := range due {
 		again, err := b.Reconcile(ctx, id)

@@ -31,7 +31,7 @@ type town struct {
 
 func newTown(t *testing.T, files map[string]string) *town {
 	t.Helper()
-	w, err := demo.NewWorld(t.Context(), demo.Options{
+	w, err := demo.NewWorld(t.Context(), demo.Setting{
 		Clock: sandbox.NewStillClock(demo.Start), Files: files, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {

@@ -397,6 +397,13 @@ func TestASetThatDidNotLoadDeniesAndSaysWhy(t *testing.T) {
 		if d := s.Evaluate(ask(alice, hour), f); d.Outcome != Deny || s.Err() == nil {
 			t.Errorf("%v set: %s", s, d.Outcome)
 		}
+		_, person := s.Person(1001)
+		_, login := s.PersonByLogin("alice")
+		_, slack := s.PersonBySlack("U01ALICE")
+		_, resource := s.Resource("postgres-prod")
+		if person || login || slack || resource || s.Resources() != nil || s.Needs("x") != nil || s.Lint() != nil || s.Holds("security", eve, f) != Unknown {
+			t.Errorf("%v set knows something", s)
+		}
 	}
 }
 

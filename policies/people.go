@@ -39,20 +39,32 @@ func newPeople() people {
 }
 
 // Person returns the person with that GitHub number.
-func (s *Set) Person(id int64) (Person, bool) { return found(s, s.people.byID, id) }
+func (s *Set) Person(id int64) (Person, bool) {
+	if s.Err() != nil {
+		return Person{}, false
+	}
+	return found(s.people.byID[id])
+}
 
 // PersonByLogin returns the person that People calls by that login. Logins
 // change hands: use it for what people type, never for who somebody is.
 func (s *Set) PersonByLogin(login string) (Person, bool) {
-	return found(s, s.people.byLogin, strings.ToLower(login))
+	if s.Err() != nil {
+		return Person{}, false
+	}
+	return found(s.people.byLogin[strings.ToLower(login)])
 }
 
 // PersonBySlack returns the person with that Slack user id.
-func (s *Set) PersonBySlack(id string) (Person, bool) { return found(s, s.people.bySlack, id) }
+func (s *Set) PersonBySlack(id string) (Person, bool) {
+	if s.Err() != nil {
+		return Person{}, false
+	}
+	return found(s.people.bySlack[id])
+}
 
-func found[K comparable](s *Set, in map[K]*person, key K) (Person, bool) {
-	p, ok := in[key]
-	if !ok || s.Err() != nil {
+func found(p *person) (Person, bool) {
+	if p == nil {
 		return Person{}, false
 	}
 	return p.Person, true

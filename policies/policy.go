@@ -11,6 +11,7 @@
 //   - compile.go: what was written becomes types that can only be valid;
 //   - evaluate.go: the decision, and the trace that explains it;
 //   - nearest.go: what would have worked instead;
+//   - people.go, calendar.go, rotation.go: who holds which role, and when;
 //   - approvals.go: which reviews count;
 //   - lint.go: what loads but cannot be meant.
 //
@@ -185,8 +186,11 @@ type VaultTarget struct {
 
 // Resource returns the resource of that name; false where there is none.
 func (s *Set) Resource(name string) (Resource, bool) {
+	if s.Err() != nil {
+		return Resource{}, false
+	}
 	r, ok := s.resources[name]
-	if !ok || s.Err() != nil {
+	if !ok {
 		return Resource{}, false
 	}
 	return r.clone(), true

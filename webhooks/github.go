@@ -1,245 +1,236 @@
-package vaultlease
+package webhooks
 
 import (
-	"bytes"
-	"context"
+	"container/list"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
+	"mime"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
+	"sync"
 
-	"github.com/hashicorp/vault/api"
-	"github.com/tigeraccess/tac/grants/world"
+	"github.com/gin-gonic/gin"
+
+	"github.com/tigeraccess/tac/bot"
 )
 
-// identity says as whom a call is made.
-type identity int
+// event is all that is read of a delivery: where to look, and nothing that
+// anything is decided by.
+type event struct {
+	Action      string `json:"action"`
+	Ref         string `json:"ref"`
+	Number      int    `json:"number"`
+	PullRequest struct {
+		Number int `json:"number"`
+	} `json:"pull_request"`
+	CheckRun struct {
+		PullRequests []struct {
+			Number int `json:"number"`
+		} `json:"pull_requests"`
+	} `json:"check_run"`
+	Repository struct {
+		FullName string `json:"full_name"`
+	} `json:"repository"`
+	Sender struct {
+		ID int64 `json:"id"`
+	} `json:"sender"`
+}
 
+// What comes of a delivery, as the metrics name it.
 const (
-	asBot     identity = iota // with the session's token
-	asGiven                   // with request.token
-	anonymous                 // with none
+	resultForged     = "forged"
+	resultTooLarge   = "too_large"
+	resultUnreadable = "unreadable"
+	resultDuplicate  = "duplicate"
+	resultForeign    = "foreign"
+	resultOwn        = "own"
+	resultIgnored    = "ignored"
+	resultWoke       = "woke"
+	resultPong       = "pong"
+	resultAnswered   = "answered"
 )
 
-// request is one call.
-type request struct {
-	path  string
-	body  any           // nil: GET
-	list  bool          // LIST
-	wrap  time.Duration // X-Vault-Wrap-TTL
-	auth  identity
-	token world.Secret
-	// effect says that the call changes something: a lost answer is then
-	// ambiguous, and a 403 is final. A creds call is a GET with an effect.
-	effect bool
-	// active sends a read to the active node: a performance standby may lag.
-	active bool
-}
+// eventKinds are the events that may be counted by name.
+var eventKinds = []string{"check_run", "ping", "pull_request", "pull_request_review", "push"}
 
-// answer is Vault's envelope. It may hold secrets and never leaves a call's
-// own function as a whole.
-type answer struct {
-	body []byte
-
-	LeaseID       string          `json:"lease_id"`
-	LeaseDuration int64           `json:"lease_duration"`
-	Renewable     bool            `json:"renewable"`
-	Data          json.RawMessage `json:"data"`
-	Warnings      []string        `json:"warnings"`
-	Errors        []string        `json:"errors"`
-	WrapInfo      *struct {
-		Token    string `json:"token"`
-		Accessor string `json:"accessor"`
-		TTL      int64  `json:"ttl"`
-	} `json:"wrap_info"`
-	Auth *struct {
-		ClientToken   string            `json:"client_token"`
-		Accessor      string            `json:"accessor"`
-		Policies      []string          `json:"policies"`
-		Metadata      map[string]string `json:"metadata"`
-		LeaseDuration int64             `json:"lease_duration"`
-		Renewable     bool              `json:"renewable"`
-		Orphan        bool              `json:"orphan"`
-		TokenType     string            `json:"token_type"`
-		NumUses       int               `json:"num_uses"`
-	} `json:"auth"`
-}
-
-// statusError is an answer that is not a success, in Vault's own words.
-type statusError struct {
-	status int
-	texts  []string
-}
-
-const longestText = 300
-
-func (e *statusError) Error() string {
-	text := strings.Join(e.texts, "; ")
-	if len(text) > longestText {
-		text = strings.ToValidUTF8(text[:longestText], "") + "..."
+// github takes a delivery by GitHub. Only its signature is believed; what it
+// says is a hint where to look, so a replay, a duplicate or one that comes
+// late does nothing but cost a look (threats.md E1, E2).
+func (e *edge) github(c *gin.Context) {
+	kind := c.GetHeader("X-GitHub-Event")
+	if !slices.Contains(eventKinds, kind) {
+		kind = "other"
 	}
-	if text == "" {
-		return fmt.Sprintf("vault answered %d", e.status)
+	result, status := e.takeEvent(c, kind)
+	e.metrics.event("github", kind, result)
+	if c.IsAborted() {
+		return
 	}
-	return fmt.Sprintf("vault answered %d: %s", e.status, text)
+	answer(c, status, gin.H{"result": result})
 }
 
-// hasStatus reports whether Vault answered with one of the statuses.
-func hasStatus(err error, statuses ...int) bool {
-	var se *statusError
-	return errors.As(err, &se) && slices.Contains(statuses, se.status)
-}
-
-// says reports whether Vault answered status with exactly one sentence, text.
-// It is how death is told from every other refusal, so it accepts no more.
-func says(err error, status int, text string) bool {
-	var se *statusError
-	return errors.As(err, &se) && se.status == status && len(se.texts) == 1 && se.texts[0] == text
-}
-
-// sentences takes off the wrapping that Vault's core puts around an error.
-func sentences(texts []string) []string {
-	out := make([]string, 0, len(texts))
-	for _, t := range texts {
-		t = strings.TrimSpace(t)
-		if rest, ok := strings.CutPrefix(t, "1 error occurred:"); ok {
-			t = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), "*"))
-		}
-		out = append(out, t)
+func (e *edge) takeEvent(c *gin.Context, kind string) (result string, status int) {
+	signature, ok := readSignature(c.Request.Header)
+	if !ok {
+		e.refuse(c, codeUnauthenticated, "the delivery bears no signature in X-Hub-Signature-256")
+		return resultForged, 0
 	}
-	return out
-}
-
-// call makes one exchange. The answer is not nil where Vault answered in its
-// own JSON, whatever the status. Where a read by the bot is refused because
-// its token is gone, it logs in anew and asks once more; writes are never
-// repeated.
-func (c *Client) call(ctx context.Context, r request) (*answer, error) {
-	if r.auth != asBot {
-		return c.exchange(ctx, r)
-	}
-	token, err := c.session.token(ctx)
+	body, err := io.ReadAll(c.Request.Body)
 	if err != nil {
-		return nil, err
-	}
-	r.token = token
-	a, err := c.exchange(ctx, r)
-	if r.effect || !hasStatus(err, http.StatusForbidden) {
-		return a, err
-	}
-	renewed, loginErr := c.session.replace(ctx, token)
-	if loginErr != nil {
-		return nil, errors.Join(err, loginErr)
-	}
-	if renewed == token {
-		return a, err
-	}
-	r.token = renewed
-	return c.exchange(ctx, r)
-}
-
-// exchange sends one request and reads its answer, within its own deadline.
-func (c *Client) exchange(ctx context.Context, r request) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
-	// The clients below are only ever copied: the copy carries what this
-	// call alone needs, its token above all.
-	client := c.vault
-	if r.effect && r.body == nil {
-		client = c.once
-	}
-	client = client.WithRequestCallbacks(func(req *api.Request) {
-		req.ClientToken = r.token.Reveal()
-		if r.wrap > 0 {
-			req.WrapTTL = strconv.FormatInt(int64(r.wrap/time.Second), 10) + "s"
+		e.fail(c, unreadable(err))
+		if tooLarge(err) {
+			return resultTooLarge, 0
 		}
-		if r.active {
-			req.Headers.Set(api.HeaderForward, "active-node")
+		return resultUnreadable, 0
+	}
+	if !e.signed(body, signature) {
+		e.logger(c).Warn("a webhook was not signed with our secret", "kind", kind)
+		e.refuse(c, codeUnauthenticated, "the signature is not ours: check the webhook secret")
+		return resultForged, 0
+	}
+	// From here on GitHub is speaking, or somebody who repeats it.
+	if e.seen.again(deliveryKey(c.Request.Header, signature)) {
+		return resultDuplicate, http.StatusAccepted
+	}
+	if media, _, _ := mime.ParseMediaType(c.ContentType()); media != "application/json" {
+		e.refuse(c, codeMedia, "set the webhook's content type to application/json")
+		return resultUnreadable, 0
+	}
+	var ev event
+	if err := json.Unmarshal(body, &ev); err != nil {
+		e.refuse(c, bot.CodeInvalid, "the payload is not JSON of the known form")
+		return resultUnreadable, 0
+	}
+	if kind == "ping" {
+		return resultPong, http.StatusOK
+	}
+	return e.wake(c, kind, ev), http.StatusAccepted
+}
+
+// readSignature returns the HMAC that a delivery claims. SHA-1, which GitHub
+// sends as well in another header, is not looked at.
+func readSignature(h http.Header) ([]byte, bool) {
+	hexed, ok := strings.CutPrefix(h.Get("X-Hub-Signature-256"), "sha256=")
+	if !ok || len(hexed) != hex.EncodedLen(sha256.Size) {
+		return nil, false
+	}
+	signature, err := hex.DecodeString(hexed)
+	return signature, err == nil
+}
+
+// signed compares in constant time: how long a refusal takes must not tell
+// how much of a guess was right (CVE-2022-24912).
+func (e *edge) signed(body, signature []byte) bool {
+	mac := hmac.New(sha256.New, []byte(e.WebhookSecret.Reveal()))
+	_, _ = mac.Write(body) // never fails
+	return hmac.Equal(mac.Sum(nil), signature)
+}
+
+// wake asks for a look at what an event is about.
+func (e *edge) wake(c *gin.Context, kind string, ev event) (result string) {
+	if !strings.EqualFold(ev.Repository.FullName, e.Repository) {
+		e.logger(c).Info("an event of another repository was ignored", "kind", kind, "repository", cut(ev.Repository.FullName, 120))
+		return resultForeign
+	}
+	if e.ownDoing(kind, ev) {
+		return resultOwn
+	}
+	switch kind {
+	case "push":
+		if ev.Ref != "refs/heads/"+e.Branch {
+			return resultIgnored
 		}
-	})
-	resp, err := send(ctx, client, r)
-	if resp != nil && resp.Response != nil {
-		defer func() { _ = resp.Body.Close() }() // what could not be read is not used
-	}
-	return r.judge(resp, err)
-}
-
-func send(ctx context.Context, client *api.Client, r request) (*api.Response, error) {
-	if r.body == nil {
-		query := url.Values{}
-		if r.list {
-			query.Set("list", "true")
+		e.Bot.WakeMain()
+		return resultWoke
+	case "pull_request", "pull_request_review":
+		return e.wakePulls(max(ev.Number, ev.PullRequest.Number))
+	case "check_run":
+		var numbers []int
+		for _, p := range ev.CheckRun.PullRequests {
+			numbers = append(numbers, p.Number)
 		}
-		return client.Logical().ReadRawWithDataWithContext(ctx, r.path, query)
+		return e.wakePulls(numbers...)
 	}
-	body, err := json.Marshal(r.body)
-	if err != nil {
-		return nil, fmt.Errorf("encode request: %w", err)
-	}
-	return client.Logical().WriteRawWithContext(ctx, r.path, body)
+	return resultIgnored
 }
 
-const mostBody = 4 << 20
-
-// judge sorts what came back into answers, refusals and what is not known.
-func (r request) judge(resp *api.Response, err error) (*answer, error) {
-	var refused *api.ResponseError
-	if resp == nil || resp.Response == nil || err != nil && !errors.As(err, &refused) {
-		if err == nil {
-			err = errors.New("no answer")
+func (e *edge) wakePulls(numbers ...int) (result string) {
+	result = resultIgnored
+	for _, n := range numbers {
+		if n > 0 {
+			e.Bot.WakePull(n)
+			result = resultWoke
 		}
-		return nil, r.unknown(err)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, mostBody))
-	if err != nil {
-		return nil, r.unknown(fmt.Errorf("read the answer: %w", err))
-	}
-	a := &answer{body: body}
-	decodeErr := error(nil)
-	if len(bytes.TrimSpace(body)) > 0 {
-		decodeErr = json.Unmarshal(body, a)
-	}
-	status := resp.StatusCode
-	switch {
-	case status >= 200 && status < 300 && decodeErr == nil:
-		return a, nil
-	case status >= 200 && status < 300:
-		// The decoder's error could quote the answer, and the answer may be
-		// a secret.
-		return nil, r.unknown(errors.New("the answer is not JSON"))
-	case decodeErr != nil:
-		// A proxy's page: it may repeat our headers, so it is not quoted.
-		a, err = nil, &statusError{status: status, texts: []string{"not an answer of vault's"}}
-	default:
-		err = &statusError{status: status, texts: sentences(a.Errors)}
-	}
-	if status < 400 || status >= 500 {
-		return a, r.unknown(err)
-	}
-	return a, err
+	return result
 }
 
-// unknown marks the failure of a call that may have happened nevertheless.
-func (r request) unknown(err error) error {
-	if r.effect {
-		return fmt.Errorf("%w: %w", world.ErrAmbiguous, err)
+// ownDoing reports that an event tells us what we did ourselves. That saves a
+// look and rests on the sender, who proves nothing; so it holds for nothing
+// that anybody else's consent could hang on, and the sweep looks anyway.
+func (e *edge) ownDoing(kind string, ev event) bool {
+	us := e.BotID()
+	if us == 0 || ev.Sender.ID != us {
+		return false
 	}
-	return err
+	switch kind {
+	case "pull_request":
+		return slices.Contains([]string{"opened", "closed", "edited", "synchronize"}, ev.Action)
+	case "check_run":
+		return ev.Action == "created" || ev.Action == "completed"
+	}
+	return false
 }
 
-// into decodes the answer's data. Errors do not quote it.
-func (a *answer) into(v any) error {
-	if len(a.Data) == 0 {
-		return errors.New("the answer has no data")
+// mostDeliveries is how many deliveries are remembered: some hours' worth.
+const mostDeliveries = 4096
+
+// deliveries remembers the latest deliveries, so that duplicates cost no
+// look. Nothing depends on it: after a restart it is empty.
+type deliveries struct {
+	mu    sync.Mutex
+	most  int
+	order *list.List // of keys, the latest first
+	known map[[sha256.Size]byte]*list.Element
+}
+
+func newDeliveries(most int) *deliveries {
+	return &deliveries{most: most, order: list.New(), known: map[[sha256.Size]byte]*list.Element{}}
+}
+
+// deliveryKey is what makes two deliveries the same. GitHub does not sign
+// its headers: by the id alone, one who replays an old body under the id of
+// another delivery could make us overlook that one.
+func deliveryKey(h http.Header, signature []byte) [sha256.Size]byte {
+	return sha256.Sum256(slices.Concat(signature, []byte(h.Get("X-GitHub-Event")+"\n"+h.Get("X-GitHub-Delivery"))))
+}
+
+// again reports whether the delivery was here before, and remembers it.
+func (d *deliveries) again(key [sha256.Size]byte) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at, known := d.known[key]; known {
+		d.order.MoveToFront(at)
+		return true
 	}
-	if err := json.Unmarshal(a.Data, v); err != nil {
-		return errors.New("the answer's data has an unexpected form")
+	d.known[key] = d.order.PushFront(key)
+	if d.order.Len() > d.most {
+		oldest := d.order.Remove(d.order.Back())
+		if key, ok := oldest.([sha256.Size]byte); ok {
+			delete(d.known, key)
+		}
 	}
-	return nil
+	return false
+}
+
+// cut bounds a text that somebody else wrote.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -1,200 +1,206 @@
-package vaultlease
+// Package webhooks is the edge of tac: everything that comes in over HTTP
+// from GitHub, from Slack and from people's command lines.
+//
+//	github.go      GitHub's events: verified, then only a hint where to look
+//	slack.go       slash commands and buttons; chattext.go: what they answer
+//	api.go         the JSON interface, described by openapi.json
+//	body.go        the strict reader of its bodies
+//	refusal.go     which refusal is which status
+//	middleware.go  what holds for every request: ids, headers, limits, logs
+//
+// Nothing here decides who may do what: the bot does. The edge proves who is
+// speaking and no more. Three orderings matter. A signature is checked on the
+// raw bytes before anything of them is read. GitHub's events are answered at
+// once, since they carry no truth. People are answered only once what they
+// asked for is durable.
+package webhooks
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"slices"
-	"time"
+	"strings"
 
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tigeraccess/tac/bot"
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/world"
 )
 
-// Kill revokes whatever the record's generation may have left alive and proves
-// it dead; nil means proved. The record must be REVOKING, so that no sleeping
-// replica can still finish an issue. Kill writes nothing, every step of it can
-// be done again, and it goes as far as it can: what one step could not do does
-// not keep the others from ending access.
-//
-// The token goes first. It is quick, and it stops whatever the token could
-// still ask for; a synchronous revocation of the lease hangs as long as its
-// database does and would hold the token up.
-//
-// For a reservation without a known lease, the token's death is the proof.
-// Vault then ends the leases on it by itself; one that came about in the very
-// moment of the revocation is found by nobody, belongs to nobody, and dies
-// with the engine's default TTL, which set-up bounds (grants.StrayLife).
-func (c *Client) Kill(ctx context.Context, r *grants.Record, now time.Time) error {
-	if r.State != grants.Revoking {
-		return fmt.Errorf("kill %s: the record is %s and not %s", r.Grant.ID, r.State, grants.Revoking)
-	}
-	k := &kill{c: c, rec: r}
-	// A certificate's death is a matter of time alone, and is proved only when
-	// the slowest clock has reached it.
-	if err := k.run(ctx, earliest(c.now(), now.UTC())); err != nil {
-		return fmt.Errorf("kill %s: %w", r.Grant.ID, err)
-	}
-	return nil
+// Bot is what the edge needs of the bot. Refusals are *bot.Error with a
+// sentence that is safe to show; any other error is our own fault.
+type Bot interface {
+	Request(ctx context.Context, a bot.Ask) (bot.Answer, error)
+	Claim(ctx context.Context, who grants.Principal, id grants.ID, a bot.ClaimAsk) (*world.Credential, bot.View, error)
+	Drop(ctx context.Context, who grants.Principal, id grants.ID) (bot.View, error)
+	Revoke(ctx context.Context, who grants.Principal, id grants.ID, reason string) (bot.View, error)
+	List(ctx context.Context, who grants.Principal) ([]bot.View, error)
+	Show(ctx context.Context, who grants.Principal, id grants.ID) (bot.View, error)
+	Explain(ctx context.Context, who grants.Principal, id grants.ID) (bot.Explanation, error)
+	// PersonOfChat returns the person behind a chat user id, from the
+	// reviewed People document.
+	PersonOfChat(ctx context.Context, user string) (grants.Principal, error)
+	// WakePull and WakeMain ask for a look, soon. They never wait.
+	WakePull(number int)
+	WakeMain()
 }
 
-type kill struct {
-	c   *Client
-	rec *grants.Record
+// Identity proves whose token it is.
+type Identity interface {
+	User(ctx context.Context, token world.Secret) (grants.Principal, error)
 }
 
-func (k *kill) run(ctx context.Context, now time.Time) error {
-	r := k.rec
-	if r.Accessor == "" && r.LeaseID == "" && r.WrapAccessor == "" && r.NotAfter.IsZero() {
-		return nil // nothing was ever issued
+// Config is what the edge is made of. Only Slack may be left out.
+type Config struct {
+	Bot      Bot
+	Identity Identity
+	// IsRefused reports that an error of Identity means: this token is not
+	// one of ours. Any other error means that it could not be found out.
+	IsRefused func(error) bool
+
+	// WebhookSecret signs GitHub's deliveries.
+	WebhookSecret world.Secret
+	Repository    string // of the grants, as owner/name; events of others are ignored
+	Branch        string // its default branch, as in "main"
+	// BotID returns the numeric user id under which our App acts; 0: not
+	// known yet. It only saves work: what we did ourselves needs no look.
+	BotID func() int64
+
+	// Slack is nil where chat is not set up; its addresses then answer 404.
+	Slack SlackEdge
+
+	ClientID  string // of our GitHub App, for the command line's device flow
+	GitHubURL string // where people sign in, as in https://github.com
+
+	// Ready returns nil once the bot works, else a sentence why not yet.
+	// The sentence is shown to anybody who asks.
+	Ready   func() error
+	Metrics *prometheus.Registry
+	Log     *slog.Logger
+}
+
+func (c Config) validate() error {
+	var problems []error
+	missing := func(what string, is bool) {
+		if is {
+			problems = append(problems, fmt.Errorf("%s is missing", what))
+		}
 	}
-	if r.LeaseID != "" && !leaseOf(r.Target, r.LeaseID) {
-		return fmt.Errorf("the record's lease is not one of %s: somebody changed the record", r.Target.Path)
+	missing("the bot", c.Bot == nil)
+	missing("the identity check", c.Identity == nil)
+	missing("what tells refused tokens (IsRefused)", c.IsRefused == nil)
+	// Anybody can sign with an empty secret.
+	missing("the webhook secret", strings.TrimSpace(c.WebhookSecret.Reveal()) == "")
+	missing("the repository, as owner/name,", strings.Count(strings.Trim(c.Repository, "/"), "/") != 1)
+	missing("the default branch", c.Branch == "")
+	missing("the bot's own user id (BotID)", c.BotID == nil)
+	missing("the App's client id", c.ClientID == "")
+	missing("GitHub's address", c.GitHubURL == "")
+	missing("the readiness check", c.Ready == nil)
+	missing("the metrics registry", c.Metrics == nil)
+	missing("the log", c.Log == nil)
+	return errors.Join(problems...)
+}
+
+// edge is the configured handlers.
+type edge struct {
+	Config
+	metrics *metrics
+	seen    *deliveries
+}
+
+// New returns the handler of everything. A Config that cannot work is an
+// error that names all that is wrong with it. Timeouts are up to the server
+// that runs the handler; it should give claims two minutes.
+func New(c Config) (http.Handler, error) { return newEngine(c) }
+
+func newEngine(c Config) (*gin.Engine, error) {
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("configure the http edge: %w", err)
 	}
-	own, wrapping, err := k.look(ctx)
+	m, err := newMetrics(c.Metrics)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("configure the http edge: %w", err)
 	}
-	if err := errors.Join(own.end(ctx, k.c), wrapping.end(ctx, k.c), k.endLease(ctx)); err != nil {
-		return err
+	e := &edge{Config: c, metrics: m, seen: newDeliveries(mostDeliveries)}
+
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New()
+	// Nobody's X-Forwarded-For is believed, and paths are taken as they are.
+	if err := r.SetTrustedProxies(nil); err != nil {
+		return nil, fmt.Errorf("configure the http edge: %w", err)
 	}
-	return k.prove(ctx, now)
+	r.RedirectTrailingSlash = false
+	r.HandleMethodNotAllowed = true
+	r.Use(named, e.observed, e.recovered)
+	r.NoRoute(func(c *gin.Context) { e.refuse(c, bot.CodeNotFound, "there is nothing at this address") })
+	r.NoMethod(func(c *gin.Context) { e.refuse(c, codeMethod, "this address does not take that method") })
+	e.routes(r)
+	return r, nil
 }
 
-// suspect is a token that may be alive.
-type suspect struct {
-	accessor string
-	alive    bool
-	err      error // it could not be looked at, and so must not be touched
+const (
+	mostEvent = 1 << 20  // bytes of a delivery by GitHub or Slack
+	mostAsk   = 64 << 10 // bytes of a call of the API
+)
+
+func (e *edge) routes(r *gin.Engine) {
+	r.GET("/", landing)
+	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	r.GET("/readyz", e.readyz)
+	r.GET("/metrics", gin.WrapH(promhttp.HandlerFor(e.Metrics, promhttp.HandlerOpts{})))
+
+	hooks := r.Group("/webhooks", limited(mostEvent))
+	hooks.POST("/github", e.github)
+	if e.Slack != nil {
+		hooks.POST("/slack/commands", e.slackCommand)
+		hooks.POST("/slack/interactions", e.slackPress)
+		hooks.POST("/slack/events", e.slackEvent)
+	}
+
+	api := r.Group(apiPath, limited(mostAsk))
+	api.GET("/openapi.json", description)
+	api.GET("/login", e.login)
+	api.GET("/whoami", e.as(e.whoami))
+	api.POST("/requests", e.as(e.request))
+	api.GET("/grants", e.as(e.list))
+	api.GET("/grants/:id", e.as(e.show))
+	api.GET("/grants/:id/explanation", e.as(e.explain))
+	api.POST("/grants/:id/claim", e.as(e.claim))
+	api.POST("/grants/:id/drop", e.as(e.drop))
+	api.POST("/grants/:id/revoke", e.as(e.revoke))
 }
 
-// look finds out what lives, and that it is this grant's. The bot may revoke
-// any token by its accessor; so a record that names somebody else's stops
-// everything here.
-func (k *kill) look(ctx context.Context) (own, wrapping suspect, err error) {
-	own.accessor, wrapping.accessor = k.rec.Accessor, k.rec.WrapAccessor
-	for _, s := range []struct {
-		*suspect
-		check func(*tokenInfo) error
-	}{
-		{&own, func(t *tokenInfo) error { return k.c.checkOurs(t, k.rec.Grant.ID) }},
-		{&wrapping, checkWrapping},
-	} {
-		if s.accessor == "" {
-			continue
-		}
-		token, err := k.c.lookupAccessor(ctx, s.accessor)
-		if err != nil {
-			s.err = fmt.Errorf("look up the token: %w", err)
-			continue
-		}
-		if token == nil {
-			continue
-		}
-		if err := s.check(token); err != nil {
-			return own, wrapping, err
-		}
-		s.alive = true
+const apiPath = "/api/v1"
+
+func (e *edge) readyz(c *gin.Context) {
+	if err := e.Ready(); err != nil {
+		c.String(http.StatusServiceUnavailable, "%s\n", err)
+		return
 	}
-	return own, wrapping, nil
+	c.String(http.StatusOK, "ready\n")
 }
 
-// checkOurs returns an error unless a token was made for the grant.
-func (c *Client) checkOurs(t *tokenInfo, id grants.ID) error {
-	if t.Path != "auth/token/create/"+c.cfg.TokenRole || t.Meta["grant"] != string(id) {
-		return errors.New("the record's token was not made for this grant: somebody changed the record")
-	}
-	return nil
-}
+const landingPage = `<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>tac</title></head>
+<body>
+<h1>tac</h1>
+<p>Access for a while, by pull request: <code>tac login --server ADDRESS</code>, then
+<code>tac access request RESOURCE --duration 1h --reason "..."</code>.</p>
+<ul>
+<li><a href="/api/v1/openapi.json">The API</a></li>
+<li><a href="/readyz">Is it ready?</a></li>
+</ul>
+</body>
+</html>
+`
 
-// checkWrapping returns an error unless a token holds a wrapped answer: such
-// tokens carry no metadata, so this is all that can be told.
-func checkWrapping(t *tokenInfo) error {
-	if t.Path != "sys/wrapping/wrap" || !slices.Equal(t.Policies, []string{"response-wrapping"}) {
-		return errors.New("the record's wrapping token is another kind of token: somebody changed the record")
-	}
-	return nil
-}
-
-func (s suspect) end(ctx context.Context, c *Client) error {
-	if s.err != nil || !s.alive {
-		return s.err
-	}
-	return c.revokeAccessor(ctx, s.accessor)
-}
-
-// revokeAccessor revokes a token that was seen to be ours. One that is gone
-// already is fine: Vault says so with a warning.
-func (c *Client) revokeAccessor(ctx context.Context, accessor string) error {
-	_, err := c.call(ctx, request{
-		path: "auth/token/revoke-accessor", effect: true, body: map[string]any{"accessor": accessor},
-	})
-	if err != nil && !says(err, http.StatusBadRequest, "invalid accessor") {
-		return fmt.Errorf("revoke the token: %w", err)
-	}
-	return nil
-}
-
-// endLease has Vault end the lease now and wait for the database. A database
-// that refuses or is down comes back as a 400, which means anything but that
-// there is nothing more to do.
-func (k *kill) endLease(ctx context.Context) error {
-	if k.rec.LeaseID == "" {
-		return nil
-	}
-	_, err := k.c.call(ctx, request{
-		path: "sys/leases/revoke", effect: true,
-		body: map[string]any{"lease_id": k.rec.LeaseID, "sync": true},
-	})
-	if hasStatus(err, http.StatusBadRequest) {
-		return fmt.Errorf("%w: revoke the lease: %w", world.ErrStillAlive, err)
-	}
-	if err != nil {
-		return fmt.Errorf("revoke the lease: %w", err)
-	}
-	return nil
-}
-
-// prove accepts only Vault's own words for the absence of token and lease,
-// from the very cluster that issued them: any other has never heard of them.
-func (k *kill) prove(ctx context.Context, now time.Time) error {
-	r := k.rec
-	h, err := k.c.health(ctx)
-	if err != nil {
-		return err
-	}
-	if h.ClusterID != r.Cluster {
-		return fmt.Errorf("%w: this is vault cluster %.40q and not %.40q, which issued it", world.ErrStillAlive, h.ClusterID, r.Cluster)
-	}
-	if r.Accessor != "" {
-		token, err := k.c.lookupAccessor(ctx, r.Accessor)
-		if err != nil {
-			return fmt.Errorf("look up the token: %w", err)
-		}
-		if token != nil {
-			return fmt.Errorf("%w: vault still knows its token", world.ErrStillAlive)
-		}
-	}
-	if r.LeaseID != "" {
-		if err := k.proveLeaseGone(ctx); err != nil {
-			return err
-		}
-	}
-	if earliest(now, h.time()).Before(r.NotAfter) {
-		return fmt.Errorf("%w: a certificate cannot be called back; the last one ends at %s",
-			world.ErrStillAlive, r.NotAfter.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
-func (k *kill) proveLeaseGone(ctx context.Context) error {
-	_, err := k.c.call(ctx, request{path: "sys/leases/lookup", body: map[string]any{"lease_id": k.rec.LeaseID}})
-	if says(err, http.StatusBadRequest, "invalid lease") {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("look up the lease: %w", err)
-	}
-	return fmt.Errorf("%w: vault still knows its lease", world.ErrStillAlive)
+func landing(c *gin.Context) {
+	c.Data(http.StatusOK, "text/html; charset=utf-8", []byte(landingPage))
 }

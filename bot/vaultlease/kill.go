@@ -1,245 +1,200 @@
 package vaultlease
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/hashicorp/vault/api"
+	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/world"
 )
 
-// identity says as whom a call is made.
-type identity int
-
-const (
-	asBot     identity = iota // with the session's token
-	asGiven                   // with request.token
-	anonymous                 // with none
-)
-
-// request is one call.
-type request struct {
-	path  string
-	body  any           // nil: GET
-	list  bool          // LIST
-	wrap  time.Duration // X-Vault-Wrap-TTL
-	auth  identity
-	token world.Secret
-	// effect says that the call changes something: a lost answer is then
-	// ambiguous, and a 403 is final. A creds call is a GET with an effect.
-	effect bool
-	// active sends a read to the active node: a performance standby may lag.
-	active bool
-}
-
-// answer is Vault's envelope. It may hold secrets and never leaves a call's
-// own function as a whole.
-type answer struct {
-	body []byte
-
-	LeaseID       string          `json:"lease_id"`
-	LeaseDuration int64           `json:"lease_duration"`
-	Renewable     bool            `json:"renewable"`
-	Data          json.RawMessage `json:"data"`
-	Warnings      []string        `json:"warnings"`
-	Errors        []string        `json:"errors"`
-	WrapInfo      *struct {
-		Token    string `json:"token"`
-		Accessor string `json:"accessor"`
-		TTL      int64  `json:"ttl"`
-	} `json:"wrap_info"`
-	Auth *struct {
-		ClientToken   string            `json:"client_token"`
-		Accessor      string            `json:"accessor"`
-		Policies      []string          `json:"policies"`
-		Metadata      map[string]string `json:"metadata"`
-		LeaseDuration int64             `json:"lease_duration"`
-		Renewable     bool              `json:"renewable"`
-		Orphan        bool              `json:"orphan"`
-		TokenType     string            `json:"token_type"`
-		NumUses       int               `json:"num_uses"`
-	} `json:"auth"`
-}
-
-// statusError is an answer that is not a success, in Vault's own words.
-type statusError struct {
-	status int
-	texts  []string
-}
-
-const longestText = 300
-
-func (e *statusError) Error() string {
-	text := strings.Join(e.texts, "; ")
-	if len(text) > longestText {
-		text = strings.ToValidUTF8(text[:longestText], "") + "..."
+// Kill revokes whatever the record's generation may have left alive and proves
+// it dead; nil means proved. The record must be REVOKING, so that no sleeping
+// replica can still finish an issue. Kill writes nothing, every step of it can
+// be done again, and it goes as far as it can: what one step could not do does
+// not keep the others from ending access.
+//
+// The token goes first. It is quick, and it stops whatever the token could
+// still ask for; a synchronous revocation of the lease hangs as long as its
+// database does and would hold the token up.
+//
+// For a reservation without a known lease, the token's death is the proof.
+// Vault then ends the leases on it by itself; one that came about in the very
+// moment of the revocation is found by nobody, belongs to nobody, and dies
+// with the engine's default TTL, which set-up bounds (grants.StrayLife).
+func (c *Client) Kill(ctx context.Context, r *grants.Record, now time.Time) error {
+	if r.State != grants.Revoking {
+		return fmt.Errorf("kill %s: the record is %s and not %s", r.Grant.ID, r.State, grants.Revoking)
 	}
-	if text == "" {
-		return fmt.Sprintf("vault answered %d", e.status)
-	}
-	return fmt.Sprintf("vault answered %d: %s", e.status, text)
-}
-
-// hasStatus reports whether Vault answered with one of the statuses.
-func hasStatus(err error, statuses ...int) bool {
-	var se *statusError
-	return errors.As(err, &se) && slices.Contains(statuses, se.status)
-}
-
-// says reports whether Vault answered status with exactly one sentence, text.
-// It is how death is told from every other refusal, so it accepts no more.
-func says(err error, status int, text string) bool {
-	var se *statusError
-	return errors.As(err, &se) && se.status == status && len(se.texts) == 1 && se.texts[0] == text
-}
-
-// sentences takes off the wrapping that Vault's core puts around an error.
-func sentences(texts []string) []string {
-	out := make([]string, 0, len(texts))
-	for _, t := range texts {
-		t = strings.TrimSpace(t)
-		if rest, ok := strings.CutPrefix(t, "1 error occurred:"); ok {
-			t = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), "*"))
-		}
-		out = append(out, t)
-	}
-	return out
-}
-
-// call makes one exchange. The answer is not nil where Vault answered in its
-// own JSON, whatever the status. Where a read by the bot is refused because
-// its token is gone, it logs in anew and asks once more; writes are never
-// repeated.
-func (c *Client) call(ctx context.Context, r request) (*answer, error) {
-	if r.auth != asBot {
-		return c.exchange(ctx, r)
-	}
-	token, err := c.session.token(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.token = token
-	a, err := c.exchange(ctx, r)
-	if r.effect || !hasStatus(err, http.StatusForbidden) {
-		return a, err
-	}
-	renewed, loginErr := c.session.replace(ctx, token)
-	if loginErr != nil {
-		return nil, errors.Join(err, loginErr)
-	}
-	if renewed == token {
-		return a, err
-	}
-	r.token = renewed
-	return c.exchange(ctx, r)
-}
-
-// exchange sends one request and reads its answer, within its own deadline.
-func (c *Client) exchange(ctx context.Context, r request) (*answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
-	// The clients below are only ever copied: the copy carries what this
-	// call alone needs, its token above all.
-	client := c.vault
-	if r.effect && r.body == nil {
-		client = c.once
-	}
-	client = client.WithRequestCallbacks(func(req *api.Request) {
-		req.ClientToken = r.token.Reveal()
-		if r.wrap > 0 {
-			req.WrapTTL = strconv.FormatInt(int64(r.wrap/time.Second), 10) + "s"
-		}
-		if r.active {
-			req.Headers.Set(api.HeaderForward, "active-node")
-		}
-	})
-	resp, err := send(ctx, client, r)
-	if resp != nil && resp.Response != nil {
-		defer func() { _ = resp.Body.Close() }() // what could not be read is not used
-	}
-	return r.judge(resp, err)
-}
-
-func send(ctx context.Context, client *api.Client, r request) (*api.Response, error) {
-	if r.body == nil {
-		query := url.Values{}
-		if r.list {
-			query.Set("list", "true")
-		}
-		return client.Logical().ReadRawWithDataWithContext(ctx, r.path, query)
-	}
-	body, err := json.Marshal(r.body)
-	if err != nil {
-		return nil, fmt.Errorf("encode request: %w", err)
-	}
-	return client.Logical().WriteRawWithContext(ctx, r.path, body)
-}
-
-const mostBody = 4 << 20
-
-// judge sorts what came back into answers, refusals and what is not known.
-func (r request) judge(resp *api.Response, err error) (*answer, error) {
-	var refused *api.ResponseError
-	if resp == nil || resp.Response == nil || err != nil && !errors.As(err, &refused) {
-		if err == nil {
-			err = errors.New("no answer")
-		}
-		return nil, r.unknown(err)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, mostBody))
-	if err != nil {
-		return nil, r.unknown(fmt.Errorf("read the answer: %w", err))
-	}
-	a := &answer{body: body}
-	decodeErr := error(nil)
-	if len(bytes.TrimSpace(body)) > 0 {
-		decodeErr = json.Unmarshal(body, a)
-	}
-	status := resp.StatusCode
-	switch {
-	case status >= 200 && status < 300 && decodeErr == nil:
-		return a, nil
-	case status >= 200 && status < 300:
-		// The decoder's error could quote the answer, and the answer may be
-		// a secret.
-		return nil, r.unknown(errors.New("the answer is not JSON"))
-	case decodeErr != nil:
-		// A proxy's page: it may repeat our headers, so it is not quoted.
-		a, err = nil, &statusError{status: status, texts: []string{"not an answer of vault's"}}
-	default:
-		err = &statusError{status: status, texts: sentences(a.Errors)}
-	}
-	if status < 400 || status >= 500 {
-		return a, r.unknown(err)
-	}
-	return a, err
-}
-
-// unknown marks the failure of a call that may have happened nevertheless.
-func (r request) unknown(err error) error {
-	if r.effect {
-		return fmt.Errorf("%w: %w", world.ErrAmbiguous, err)
-	}
-	return err
-}
-
-// into decodes the answer's data. Errors do not quote it.
-func (a *answer) into(v any) error {
-	if len(a.Data) == 0 {
-		return errors.New("the answer has no data")
-	}
-	if err := json.Unmarshal(a.Data, v); err != nil {
-		return errors.New("the answer's data has an unexpected form")
+	k := &kill{c: c, rec: r}
+	// A certificate's death is a matter of time alone, and is proved only when
+	// the slowest clock has reached it.
+	if err := k.run(ctx, earliest(c.now(), now.UTC())); err != nil {
+		return fmt.Errorf("kill %s: %w", r.Grant.ID, err)
 	}
 	return nil
+}
+
+type kill struct {
+	c   *Client
+	rec *grants.Record
+}
+
+func (k *kill) run(ctx context.Context, now time.Time) error {
+	r := k.rec
+	if r.Accessor == "" && r.LeaseID == "" && r.WrapAccessor == "" && r.NotAfter.IsZero() {
+		return nil // nothing was ever issued
+	}
+	if r.LeaseID != "" && !leaseOf(r.Target, r.LeaseID) {
+		return fmt.Errorf("the record's lease is not one of %s: somebody changed the record", r.Target.Path)
+	}
+	own, wrapping, err := k.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(own.end(ctx, k.c), wrapping.end(ctx, k.c), k.endLease(ctx)); err != nil {
+		return err
+	}
+	return k.prove(ctx, now)
+}
+
+// suspect is a token that may be alive.
+type suspect struct {
+	accessor string
+	alive    bool
+	err      error // it could not be looked at, and so must not be touched
+}
+
+// look finds out what lives, and that it is this grant's. The bot may revoke
+// any token by its accessor; so a record that names somebody else's stops
+// everything here.
+func (k *kill) look(ctx context.Context) (own, wrapping suspect, err error) {
+	own.accessor, wrapping.accessor = k.rec.Accessor, k.rec.WrapAccessor
+	for _, s := range []struct {
+		*suspect
+		check func(*tokenInfo) error
+	}{
+		{&own, func(t *tokenInfo) error { return k.c.checkOurs(t, k.rec.Grant.ID) }},
+		{&wrapping, checkWrapping},
+	} {
+		if s.accessor == "" {
+			continue
+		}
+		token, err := k.c.lookupAccessor(ctx, s.accessor)
+		if err != nil {
+			s.err = fmt.Errorf("look up the token: %w", err)
+			continue
+		}
+		if token == nil {
+			continue
+		}
+		if err := s.check(token); err != nil {
+			return own, wrapping, err
+		}
+		s.alive = true
+	}
+	return own, wrapping, nil
+}
+
+// checkOurs returns an error unless a token was made for the grant.
+func (c *Client) checkOurs(t *tokenInfo, id grants.ID) error {
+	if t.Path != "auth/token/create/"+c.cfg.TokenRole || t.Meta["grant"] != string(id) {
+		return errors.New("the record's token was not made for this grant: somebody changed the record")
+	}
+	return nil
+}
+
+// checkWrapping returns an error unless a token holds a wrapped answer: such
+// tokens carry no metadata, so this is all that can be told.
+func checkWrapping(t *tokenInfo) error {
+	if t.Path != "sys/wrapping/wrap" || !slices.Equal(t.Policies, []string{"response-wrapping"}) {
+		return errors.New("the record's wrapping token is another kind of token: somebody changed the record")
+	}
+	return nil
+}
+
+func (s suspect) end(ctx context.Context, c *Client) error {
+	if s.err != nil || !s.alive {
+		return s.err
+	}
+	return c.revokeAccessor(ctx, s.accessor)
+}
+
+// revokeAccessor revokes a token that was seen to be ours. One that is gone
+// already is fine: Vault says so with a warning.
+func (c *Client) revokeAccessor(ctx context.Context, accessor string) error {
+	_, err := c.call(ctx, request{
+		path: "auth/token/revoke-accessor", effect: true, body: map[string]any{"accessor": accessor},
+	})
+	if err != nil && !says(err, http.StatusBadRequest, "invalid accessor") {
+		return fmt.Errorf("revoke the token: %w", err)
+	}
+	return nil
+}
+
+// endLease has Vault end the lease now and wait for the database. A database
+// that refuses or is down comes back as a 400, which means anything but that
+// there is nothing more to do.
+func (k *kill) endLease(ctx context.Context) error {
+	if k.rec.LeaseID == "" {
+		return nil
+	}
+	_, err := k.c.call(ctx, request{
+		path: "sys/leases/revoke", effect: true,
+		body: map[string]any{"lease_id": k.rec.LeaseID, "sync": true},
+	})
+	if hasStatus(err, http.StatusBadRequest) {
+		return fmt.Errorf("%w: revoke the lease: %w", world.ErrStillAlive, err)
+	}
+	if err != nil {
+		return fmt.Errorf("revoke the lease: %w", err)
+	}
+	return nil
+}
+
+// prove accepts only Vault's own words for the absence of token and lease,
+// from the very cluster that issued them: any other has never heard of them.
+func (k *kill) prove(ctx context.Context, now time.Time) error {
+	r := k.rec
+	h, err := k.c.health(ctx)
+	if err != nil {
+		return err
+	}
+	if h.ClusterID != r.Cluster {
+		return fmt.Errorf("%w: this is vault cluster %.40q and not %.40q, which issued it", world.ErrStillAlive, h.ClusterID, r.Cluster)
+	}
+	if r.Accessor != "" {
+		token, err := k.c.lookupAccessor(ctx, r.Accessor)
+		if err != nil {
+			return fmt.Errorf("look up the token: %w", err)
+		}
+		if token != nil {
+			return fmt.Errorf("%w: vault still knows its token", world.ErrStillAlive)
+		}
+	}
+	if r.LeaseID != "" {
+		if err := k.proveLeaseGone(ctx); err != nil {
+			return err
+		}
+	}
+	if earliest(now, h.time()).Before(r.NotAfter) {
+		return fmt.Errorf("%w: a certificate cannot be called back; the last one ends at %s",
+			world.ErrStillAlive, r.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (k *kill) proveLeaseGone(ctx context.Context) error {
+	_, err := k.c.call(ctx, request{path: "sys/leases/lookup", body: map[string]any{"lease_id": k.rec.LeaseID}})
+	if says(err, http.StatusBadRequest, "invalid lease") {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up the lease: %w", err)
+	}
+	return fmt.Errorf("%w: vault still knows its lease", world.ErrStillAlive)
 }

@@ -1,206 +1,245 @@
-// Package webhooks is the edge of tac: everything that comes in over HTTP
-// from GitHub, from Slack and from people's command lines.
-//
-//	github.go      GitHub's events: verified, then only a hint where to look
-//	slack.go       slash commands and buttons; chattext.go: what they answer
-//	api.go         the JSON interface, described by openapi.json
-//	body.go        the strict reader of its bodies
-//	refusal.go     which refusal is which status
-//	middleware.go  what holds for every request: ids, headers, limits, logs
-//
-// Nothing here decides who may do what: the bot does. The edge proves who is
-// speaking and no more. Three orderings matter. A signature is checked on the
-// raw bytes before anything of them is read. GitHub's events are answered at
-// once, since they carry no truth. People are answered only once what they
-// asked for is durable.
-package webhooks
+package vaultlease
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
-	"github.com/gin-gonic/gin"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/tigeraccess/tac/bot"
-	"github.com/tigeraccess/tac/grants"
+	"github.com/hashicorp/vault/api"
 	"github.com/tigeraccess/tac/grants/world"
 )
 
-// Bot is what the edge needs of the bot. Refusals are *bot.Error with a
-// sentence that is safe to show; any other error is our own fault.
-type Bot interface {
-	Request(ctx context.Context, a bot.Ask) (bot.Answer, error)
-	Claim(ctx context.Context, who grants.Principal, id grants.ID, a bot.ClaimAsk) (*world.Credential, bot.View, error)
-	Drop(ctx context.Context, who grants.Principal, id grants.ID) (bot.View, error)
-	Revoke(ctx context.Context, who grants.Principal, id grants.ID, reason string) (bot.View, error)
-	List(ctx context.Context, who grants.Principal) ([]bot.View, error)
-	Show(ctx context.Context, who grants.Principal, id grants.ID) (bot.View, error)
-	Explain(ctx context.Context, who grants.Principal, id grants.ID) (bot.Explanation, error)
-	// PersonOfChat returns the person behind a chat user id, from the
-	// reviewed People document.
-	PersonOfChat(ctx context.Context, user string) (grants.Principal, error)
-	// WakePull and WakeMain ask for a look, soon. They never wait.
-	WakePull(number int)
-	WakeMain()
-}
-
-// Identity proves whose token it is.
-type Identity interface {
-	User(ctx context.Context, token world.Secret) (grants.Principal, error)
-}
-
-// Config is what the edge is made of. Only Slack may be left out.
-type Config struct {
-	Bot      Bot
-	Identity Identity
-	// IsRefused reports that an error of Identity means: this token is not
-	// one of ours. Any other error means that it could not be found out.
-	IsRefused func(error) bool
-
-	// WebhookSecret signs GitHub's deliveries.
-	WebhookSecret world.Secret
-	Repository    string // of the grants, as owner/name; events of others are ignored
-	Branch        string // its default branch, as in "main"
-	// BotID returns the numeric user id under which our App acts; 0: not
-	// known yet. It only saves work: what we did ourselves needs no look.
-	BotID func() int64
-
-	// Slack is nil where chat is not set up; its addresses then answer 404.
-	Slack SlackEdge
-
-	ClientID  string // of our GitHub App, for the command line's device flow
-	GitHubURL string // where people sign in, as in https://github.com
-
-	// Ready returns nil once the bot works, else a sentence why not yet.
-	// The sentence is shown to anybody who asks.
-	Ready   func() error
-	Metrics *prometheus.Registry
-	Log     *slog.Logger
-}
-
-func (c Config) validate() error {
-	var problems []error
-	missing := func(what string, is bool) {
-		if is {
-			problems = append(problems, fmt.Errorf("%s is missing", what))
-		}
-	}
-	missing("the bot", c.Bot == nil)
-	missing("the identity check", c.Identity == nil)
-	missing("what tells refused tokens (IsRefused)", c.IsRefused == nil)
-	// Anybody can sign with an empty secret.
-	missing("the webhook secret", strings.TrimSpace(c.WebhookSecret.Reveal()) == "")
-	missing("the repository, as owner/name,", strings.Count(strings.Trim(c.Repository, "/"), "/") != 1)
-	missing("the default branch", c.Branch == "")
-	missing("the bot's own user id (BotID)", c.BotID == nil)
-	missing("the App's client id", c.ClientID == "")
-	missing("GitHub's address", c.GitHubURL == "")
-	missing("the readiness check", c.Ready == nil)
-	missing("the metrics registry", c.Metrics == nil)
-	missing("the log", c.Log == nil)
-	return errors.Join(problems...)
-}
-
-// edge is the configured handlers.
-type edge struct {
-	Config
-	metrics *metrics
-	seen    *deliveries
-}
-
-// New returns the handler of everything. A Config that cannot work is an
-// error that names all that is wrong with it. Timeouts are up to the server
-// that runs the handler; it should give claims two minutes.
-func New(c Config) (http.Handler, error) { return newEngine(c) }
-
-func newEngine(c Config) (*gin.Engine, error) {
-	if err := c.validate(); err != nil {
-		return nil, fmt.Errorf("configure the http edge: %w", err)
-	}
-	m, err := newMetrics(c.Metrics)
-	if err != nil {
-		return nil, fmt.Errorf("configure the http edge: %w", err)
-	}
-	e := &edge{Config: c, metrics: m, seen: newDeliveries(mostDeliveries)}
-
-	gin.SetMode(gin.ReleaseMode)
-	r := gin.New()
-	// Nobody's X-Forwarded-For is believed, and paths are taken as they are.
-	if err := r.SetTrustedProxies(nil); err != nil {
-		return nil, fmt.Errorf("configure the http edge: %w", err)
-	}
-	r.RedirectTrailingSlash = false
-	r.HandleMethodNotAllowed = true
-	r.Use(named, e.observed, e.recovered)
-	r.NoRoute(func(c *gin.Context) { e.refuse(c, bot.CodeNotFound, "there is nothing at this address") })
-	r.NoMethod(func(c *gin.Context) { e.refuse(c, codeMethod, "this address does not take that method") })
-	e.routes(r)
-	return r, nil
-}
+// identity says as whom a call is made.
+type identity int
 
 const (
-	mostEvent = 1 << 20  // bytes of a delivery by GitHub or Slack
-	mostAsk   = 64 << 10 // bytes of a call of the API
+	asBot     identity = iota // with the session's token
+	asGiven                   // with request.token
+	anonymous                 // with none
 )
 
-func (e *edge) routes(r *gin.Engine) {
-	r.GET("/", landing)
-	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
-	r.GET("/readyz", e.readyz)
-	r.GET("/metrics", gin.WrapH(promhttp.HandlerFor(e.Metrics, promhttp.HandlerOpts{})))
-
-	hooks := r.Group("/webhooks", limited(mostEvent))
-	hooks.POST("/github", e.github)
-	if e.Slack != nil {
-		hooks.POST("/slack/commands", e.slackCommand)
-		hooks.POST("/slack/interactions", e.slackPress)
-		hooks.POST("/slack/events", e.slackEvent)
-	}
-
-	api := r.Group(apiPath, limited(mostAsk))
-	api.GET("/openapi.json", description)
-	api.GET("/login", e.login)
-	api.GET("/whoami", e.as(e.whoami))
-	api.POST("/requests", e.as(e.request))
-	api.GET("/grants", e.as(e.list))
-	api.GET("/grants/:id", e.as(e.show))
-	api.GET("/grants/:id/explanation", e.as(e.explain))
-	api.POST("/grants/:id/claim", e.as(e.claim))
-	api.POST("/grants/:id/drop", e.as(e.drop))
-	api.POST("/grants/:id/revoke", e.as(e.revoke))
+// request is one call.
+type request struct {
+	path  string
+	body  any           // nil: GET
+	list  bool          // LIST
+	wrap  time.Duration // X-Vault-Wrap-TTL
+	auth  identity
+	token world.Secret
+	// effect says that the call changes something: a lost answer is then
+	// ambiguous, and a 403 is final. A creds call is a GET with an effect.
+	effect bool
+	// active sends a read to the active node: a performance standby may lag.
+	active bool
 }
 
-const apiPath = "/api/v1"
+// answer is Vault's envelope. It may hold secrets and never leaves a call's
+// own function as a whole.
+type answer struct {
+	body []byte
 
-func (e *edge) readyz(c *gin.Context) {
-	if err := e.Ready(); err != nil {
-		c.String(http.StatusServiceUnavailable, "%s\n", err)
-		return
-	}
-	c.String(http.StatusOK, "ready\n")
+	LeaseID       string          `json:"lease_id"`
+	LeaseDuration int64           `json:"lease_duration"`
+	Renewable     bool            `json:"renewable"`
+	Data          json.RawMessage `json:"data"`
+	Warnings      []string        `json:"warnings"`
+	Errors        []string        `json:"errors"`
+	WrapInfo      *struct {
+		Token    string `json:"token"`
+		Accessor string `json:"accessor"`
+		TTL      int64  `json:"ttl"`
+	} `json:"wrap_info"`
+	Auth *struct {
+		ClientToken   string            `json:"client_token"`
+		Accessor      string            `json:"accessor"`
+		Policies      []string          `json:"policies"`
+		Metadata      map[string]string `json:"metadata"`
+		LeaseDuration int64             `json:"lease_duration"`
+		Renewable     bool              `json:"renewable"`
+		Orphan        bool              `json:"orphan"`
+		TokenType     string            `json:"token_type"`
+		NumUses       int               `json:"num_uses"`
+	} `json:"auth"`
 }
 
-const landingPage = `<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>tac</title></head>
-<body>
-<h1>tac</h1>
-<p>Access for a while, by pull request: <code>tac login --server ADDRESS</code>, then
-<code>tac access request RESOURCE --duration 1h --reason "..."</code>.</p>
-<ul>
-<li><a href="/api/v1/openapi.json">The API</a></li>
-<li><a href="/readyz">Is it ready?</a></li>
-</ul>
-</body>
-</html>
-`
+// statusError is an answer that is not a success, in Vault's own words.
+type statusError struct {
+	status int
+	texts  []string
+}
 
-func landing(c *gin.Context) {
-	c.Data(http.StatusOK, "text/html; charset=utf-8", []byte(landingPage))
+const longestText = 300
+
+func (e *statusError) Error() string {
+	text := strings.Join(e.texts, "; ")
+	if len(text) > longestText {
+		text = strings.ToValidUTF8(text[:longestText], "") + "..."
+	}
+	if text == "" {
+		return fmt.Sprintf("vault answered %d", e.status)
+	}
+	return fmt.Sprintf("vault answered %d: %s", e.status, text)
+}
+
+// hasStatus reports whether Vault answered with one of the statuses.
+func hasStatus(err error, statuses ...int) bool {
+	var se *statusError
+	return errors.As(err, &se) && slices.Contains(statuses, se.status)
+}
+
+// says reports whether Vault answered status with exactly one sentence, text.
+// It is how death is told from every other refusal, so it accepts no more.
+func says(err error, status int, text string) bool {
+	var se *statusError
+	return errors.As(err, &se) && se.status == status && len(se.texts) == 1 && se.texts[0] == text
+}
+
+// sentences takes off the wrapping that Vault's core puts around an error.
+func sentences(texts []string) []string {
+	out := make([]string, 0, len(texts))
+	for _, t := range texts {
+		t = strings.TrimSpace(t)
+		if rest, ok := strings.CutPrefix(t, "1 error occurred:"); ok {
+			t = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), "*"))
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// call makes one exchange. The answer is not nil where Vault answered in its
+// own JSON, whatever the status. Where a read by the bot is refused because
+// its token is gone, it logs in anew and asks once more; writes are never
+// repeated.
+func (c *Client) call(ctx context.Context, r request) (*answer, error) {
+	if r.auth != asBot {
+		return c.exchange(ctx, r)
+	}
+	token, err := c.session.token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.token = token
+	a, err := c.exchange(ctx, r)
+	if r.effect || !hasStatus(err, http.StatusForbidden) {
+		return a, err
+	}
+	renewed, loginErr := c.session.replace(ctx, token)
+	if loginErr != nil {
+		return nil, errors.Join(err, loginErr)
+	}
+	if renewed == token {
+		return a, err
+	}
+	r.token = renewed
+	return c.exchange(ctx, r)
+}
+
+// exchange sends one request and reads its answer, within its own deadline.
+func (c *Client) exchange(ctx context.Context, r request) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
+	// The clients below are only ever copied: the copy carries what this
+	// call alone needs, its token above all.
+	client := c.vault
+	if r.effect && r.body == nil {
+		client = c.once
+	}
+	client = client.WithRequestCallbacks(func(req *api.Request) {
+		req.ClientToken = r.token.Reveal()
+		if r.wrap > 0 {
+			req.WrapTTL = strconv.FormatInt(int64(r.wrap/time.Second), 10) + "s"
+		}
+		if r.active {
+			req.Headers.Set(api.HeaderForward, "active-node")
+		}
+	})
+	resp, err := send(ctx, client, r)
+	if resp != nil && resp.Response != nil {
+		defer func() { _ = resp.Body.Close() }() // what could not be read is not used
+	}
+	return r.judge(resp, err)
+}
+
+func send(ctx context.Context, client *api.Client, r request) (*api.Response, error) {
+	if r.body == nil {
+		query := url.Values{}
+		if r.list {
+			query.Set("list", "true")
+		}
+		return client.Logical().ReadRawWithDataWithContext(ctx, r.path, query)
+	}
+	body, err := json.Marshal(r.body)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	return client.Logical().WriteRawWithContext(ctx, r.path, body)
+}
+
+const mostBody = 4 << 20
+
+// judge sorts what came back into answers, refusals and what is not known.
+func (r request) judge(resp *api.Response, err error) (*answer, error) {
+	var refused *api.ResponseError
+	if resp == nil || resp.Response == nil || err != nil && !errors.As(err, &refused) {
+		if err == nil {
+			err = errors.New("no answer")
+		}
+		return nil, r.unknown(err)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, mostBody))
+	if err != nil {
+		return nil, r.unknown(fmt.Errorf("read the answer: %w", err))
+	}
+	a := &answer{body: body}
+	decodeErr := error(nil)
+	if len(bytes.TrimSpace(body)) > 0 {
+		decodeErr = json.Unmarshal(body, a)
+	}
+	status := resp.StatusCode
+	switch {
+	case status >= 200 && status < 300 && decodeErr == nil:
+		return a, nil
+	case status >= 200 && status < 300:
+		// The decoder's error could quote the answer, and the answer may be
+		// a secret.
+		return nil, r.unknown(errors.New("the answer is not JSON"))
+	case decodeErr != nil:
+		// A proxy's page: it may repeat our headers, so it is not quoted.
+		a, err = nil, &statusError{status: status, texts: []string{"not an answer of vault's"}}
+	default:
+		err = &statusError{status: status, texts: sentences(a.Errors)}
+	}
+	if status < 400 || status >= 500 {
+		return a, r.unknown(err)
+	}
+	return a, err
+}
+
+// unknown marks the failure of a call that may have happened nevertheless.
+func (r request) unknown(err error) error {
+	if r.effect {
+		return fmt.Errorf("%w: %w", world.ErrAmbiguous, err)
+	}
+	return err
+}
+
+// into decodes the answer's data. Errors do not quote it.
+func (a *answer) into(v any) error {
+	if len(a.Data) == 0 {
+		return errors.New("the answer has no data")
+	}
+	if err := json.Unmarshal(a.Data, v); err != nil {
+		return errors.New("the answer's data has an unexpected form")
+	}
+	return nil
 }

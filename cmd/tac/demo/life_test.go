@@ -16,7 +16,7 @@ import (
 // newWorld starts a world whose clock stands still.
 func newWorld(t *testing.T, files map[string]string) *demo.World {
 	t.Helper()
-	w, err := demo.NewWorld(t.Context(), demo.Options{
+	w, err := demo.NewWorld(t.Context(), demo.Setting{
 		Clock: sandbox.NewStillClock(demo.Start), Files: files,
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, nil)),
 	})

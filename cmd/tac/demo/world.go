@@ -67,8 +67,8 @@ type Replica struct {
 	done chan struct{}
 }
 
-// Options are what a World may differ in.
-type Options struct {
+// Setting is what a World may differ in.
+type Setting struct {
 	Clock *sandbox.Clock
 	Log   *slog.Logger
 	// Files are changed or added in the grants repository; an empty
@@ -77,7 +77,7 @@ type Options struct {
 }
 
 // NewWorld starts all servers, and no replica yet. Close ends them.
-func NewWorld(ctx context.Context, o Options) (w *World, err error) {
+func NewWorld(ctx context.Context, o Setting) (w *World, err error) {
 	w = &World{Clock: o.Clock, Log: o.Log}
 	defer func() {
 		if err != nil {
