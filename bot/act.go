@@ -47,7 +47,8 @@ func (b *Bot) actOnRecord(ctx context.Context, id grants.ID, step grants.Step, s
 	case grants.Renew:
 		return b.Vault.Renew(ctx, r, s.Clocks.Latest)
 	case grants.ConfirmTake:
-		return b.confirmTake(ctx, s)
+		r.State = grants.Delivered
+		return b.Vault.PutRecord(ctx, r)
 	case grants.Retire:
 		return b.retire(ctx, r, s.Clocks.Latest)
 	case grants.Warn:
@@ -265,20 +266,6 @@ func (b *Bot) retire(ctx context.Context, r *grants.Record, now time.Time) error
 	}
 	r.State, r.Retiring = grants.Retired, false
 	return b.Vault.PutRecord(ctx, r)
-}
-
-// confirmTake finds out whether the holder opened the credential. While the
-// wrapping lives, its absence proves that somebody did.
-func (b *Bot) confirmTake(ctx context.Context, s *sight) error {
-	taken, err := b.Vault.Taken(ctx, s.Record)
-	if err != nil {
-		return err
-	}
-	if !taken {
-		return b.retire(ctx, s.Record, s.Clocks.Latest)
-	}
-	s.Record.State = grants.Delivered
-	return b.Vault.PutRecord(ctx, s.Record)
 }
 
 // issue has Vault issue a credential for a claim that Next allowed.

@@ -307,6 +307,12 @@ func (b *Bot) remove(path string, r removal) {
 	b.queue.Add(item{flush: true})
 }
 
+// Flush commits the removals that are due, now.
+func (b *Bot) Flush(ctx context.Context) error {
+	_, err := b.flushRemovals(ctx)
+	return err
+}
+
 // flushRemovals commits all removals that are due, in one commit and one
 // push. They are never lost: whoever looks at the grant again finds the file.
 func (b *Bot) flushRemovals(ctx context.Context) (again time.Time, err error) {

@@ -111,6 +111,14 @@ func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (er
 		return nil
 	}
 	s.Holder = b.judgeHolder(ctx, s.main, r)
+	if !s.Clocks.Latest.Before(r.EndsAt) {
+		return nil // it ends whatever else is true: nothing may keep it
+	}
+	if r.State == grants.Issued && r.WrapAccessor != "" {
+		if s.Taken, err = b.Vault.Taken(ctx, r); err != nil {
+			return fmt.Errorf("find out whether the credential was taken: %w", err)
+		}
+	}
 	starting := !r.Grant.Start.IsZero() && !r.Started && !s.Clocks.Earliest.Before(r.StartsAt)
 	if starting && s.main != nil {
 		if s.Verdict, err = b.judgeStart(ctx, r); err != nil {
@@ -123,7 +131,8 @@ func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (er
 	if s.claim != nil {
 		s.Claim = &grants.Claim{Holder: s.claim.holder, Replace: s.claim.replace}
 		if s.Claim.Verdict, err = b.judgeClaim(ctx, s.main, r); err != nil {
-			return fmt.Errorf("check the claim: %w", err)
+			s.Claim.Verdict = grants.Verdict{Why: "the approvals cannot be checked now: GitHub does not answer"}
+			b.Log.Warn("a claim could not be checked", "grant", r.Grant.ID, "error", err)
 		}
 	}
 	return nil

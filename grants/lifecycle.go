@@ -25,7 +25,8 @@ import "time"
 //	scheduled  APPROVED, start ahead                          Wait
 //	           start is here, not judged again                Start, or End
 //	active     ISSUED or DELIVERED, lease shorter than grant  Renew
-//	           ISSUED, not known to be taken in time          ConfirmTake
+//	           ISSUED, seen to be taken                       ConfirmTake
+//	           ISSUED, not taken in time                      Retire
 //	           its holder claims again                        Retire, or Issue a slice
 //	           the end is near                                Warn
 //	           time left                                      Wait
@@ -159,6 +160,7 @@ type Observed struct {
 	Frozen   bool    // the default branch was rewritten: no new access
 	Holder   Verdict // whether requester and resource still exist: No ends the grant
 	Claim    *Claim
+	Taken    bool // the wrapped credential was opened: seen, not supposed
 	Record   *Record
 }
 
@@ -179,7 +181,7 @@ const (
 	Start       Kind = "start"        // note that the start was judged again
 	Issue       Kind = "issue"        // have Vault issue a credential
 	Renew       Kind = "renew"        // move the lease's end to the grant's
-	ConfirmTake Kind = "confirm-take" // find out whether the holder has it
+	ConfirmTake Kind = "confirm-take" // note that the holder has it
 	Retire      Kind = "retire"       // end this generation and prove it dead
 	Warn        Kind = "warn"         // tell the holder that the end is near
 	Fail        Kind = "fail"         // give up issuing
@@ -414,8 +416,10 @@ func live(o Observed, r *Record) (Phase, Step) {
 		return PhaseApproved, Step{Kind: Retire, Why: "the credential ended before the grant"}
 	case r.LeaseExpires.Before(r.EndsAt) && !r.LeaseCapped && left >= LeastLeft && r.LeaseExpires.Sub(o.Clocks.Latest) >= LeastLeft:
 		return PhaseActive, Step{Kind: Renew}
-	case r.State == Issued && !o.Clocks.Earliest.Before(takeBy(r)):
+	case r.State == Issued && o.Taken:
 		return PhaseActive, Step{Kind: ConfirmTake}
+	case r.State == Issued && !o.Clocks.Earliest.Before(takeBy(r)):
+		return PhaseActive, Step{Kind: Retire, Why: "nobody took the credential in time"}
 	}
 	if warn := warnAt(r); !r.Warned && !o.Clocks.Latest.Before(warn) {
 		return PhaseActive, Step{Kind: Warn}

@@ -210,6 +210,7 @@ func (w *life) observe(trouble bool) grants.Observed {
 	if w.record != nil && !w.record.Grant.Start.IsZero() {
 		o.Verdict = verdict([]grants.Ruling{grants.Yes, grants.Yes, grants.Yes, grants.No, grants.Unknown}[w.rng.IntN(5)])
 	}
+	o.Taken = w.wrapTaken && known()
 	if known() {
 		o.Holder = verdict(grants.Yes)
 	}
@@ -297,11 +298,7 @@ func (w *life) do(s grants.Step, trouble bool) {
 			w.alive[i].dies = r.EndsAt
 		}
 	case grants.ConfirmTake:
-		if w.wrapTaken {
-			r.State = grants.Delivered
-		} else {
-			r.State, r.Retiring = grants.Revoking, true
-		}
+		r.State = grants.Delivered
 	case grants.Retire:
 		if r.State == grants.Reserved {
 			r.FailedIssues++

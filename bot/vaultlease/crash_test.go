@@ -378,6 +378,7 @@ func TestAStrayOfTheRaceDiesWithinTheDefaultTTL(t *testing.T) {
 	if _, err := a.Issue(t.Context(), s.record(a), s.claim()); err == nil {
 		t.Fatal("it was issued")
 	}
+	s.eventually("the stray lease", func() bool { return len(s.vault.Leases()) == 1 })
 	s.users(1)
 	s.clock.Advance(grants.StrayLife)
 	s.users(0)

@@ -112,7 +112,7 @@ func TestAnErrorTeachesNothing(t *testing.T) {
 		"an empty 200":      {Status: 200, Body: `{}`},
 		"a 200 without it":  {Status: 200, Body: `{"data":{"data":null,"metadata":{"version":3}}}`},
 		"not JSON":          {Status: 200, Body: `<html>`},
-		"a newer writer":    {Status: 200, Body: `{"data":{"data":{"by":"x","phase":"ISSUED","colour":"red"},"metadata":{"version":3}}}`},
+		"a newer writer":    {Status: 200, Body: `{"data":{"data":{"by":"x","phase":"ISSUED","colour":"red","grant":{"id":"` + string(grantID) + `"}},"metadata":{"version":3}}}`},
 		"a newer phase":     {Status: 200, Body: `{"data":{"data":{"by":"x","phase":"PAUSED","grant":{"id":"` + string(grantID) + `"}},"metadata":{"version":3}}}`},
 		"another's record":  {Status: 200, Body: `{"data":{"data":{"by":"x","phase":"ISSUED","grant":{"id":"20261122-0000000000"}},"metadata":{"version":3}}}`},
 		"a standby":         {Status: 307, Header: http.Header{"Location": {"http://127.0.0.1:1/v1/tac/data/x"}}},

@@ -325,7 +325,7 @@ func TestAnAnswerThatCannotBeRightIssuesNothing(t *testing.T) {
 
 func TestALeaseThatBecameImmortalIsNotRecordedAsRenewed(t *testing.T) {
 	for name, body := range map[string]string{
-		"without an end":  `{"data":{"expire_time":null,"ttl":0}}`,
+		"without an end":  `{"data":{"expire_time":null,"ttl":10799}}`,
 		"far too long":    `{"data":{"expire_time":"2030-01-01T00:00:00Z","ttl":99999999}}`,
 		"already expired": `{"data":{"expire_time":"2026-11-22T13:00:00Z","ttl":-5}}`,
 	} {

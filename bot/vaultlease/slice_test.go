@@ -101,12 +101,15 @@ func TestALostCertificateIsWaitedFor(t *testing.T) {
 				t.Errorf("stored %+v", stored)
 			}
 			// The next slice follows at once and forgets nothing.
-			lost := stored.NotAfter
+			lost, token := stored.NotAfter, stored.Accessor
 			if _, err := a.Issue(t.Context(), stored, s.sshClaim(key)); err != nil {
 				t.Fatal(err)
 			}
 			if stored.NotAfter.Before(lost) || stored.Gen != 1 {
 				t.Errorf("not after %s, was %s; generation %d", stored.NotAfter, lost, stored.Gen)
+			}
+			if s.alive(token) {
+				t.Error("the lost slice's token could still sign")
 			}
 		})
 	}

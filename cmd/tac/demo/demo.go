@@ -33,7 +33,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Log != nil {
 		log = slog.New(slog.NewTextHandler(o.Log, nil))
 	}
-	w, err := NewWorld(ctx, Setting{Clock: sandbox.NewRunningClock(Start), Log: log})
+	w, err := NewWorld(ctx, Setting{Clock: sandbox.NewRunningClock(night), Log: log})
 	if err != nil {
 		return fmt.Errorf("start the demo: %w", err)
 	}
@@ -143,8 +143,11 @@ Everything below runs in this one process, each part behind its real protocol:
   SSH         %s          the way that bob needs
 tac itself is the real one: only these addresses differ from production. The
 demo's clock starts on %s and is moved forward where a story says so.
-`, w.GitHub.URL(), w.Vault.URL(), w.Slack.URL(), w.Postgres.Addr(), w.SSH.Addr(), Start.Format("Monday, 2 January 2006, 15:04 MST"))
+`, w.GitHub.URL(), w.Vault.URL(), w.Slack.URL(), w.Postgres.Addr(), w.SSH.Addr(), night.Format("Monday, 2 January 2006, 15:04 MST"))
 }
+
+// night is when the demo begins: alice is on call and nobody else is up.
+var night = Start.Add(-11*time.Hour + 7*time.Minute)
 
 func (d *telling) playAll() error {
 	one, err := d.world.NewReplica("one")
