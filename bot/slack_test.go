@@ -99,7 +99,7 @@ func TestSlackRequestIsOneMessageAndOneSingleUseToken(t *testing.T) {
 		messages := tn.Slack.Messages(demo.Channel)
 		return len(messages) == 1 && strings.Contains(tn.Slack.Render(messages[0]), "active")
 	})
-	tn.Clock.Advance(5 * time.Minute)
+	tn.Clock.Advance(time.Minute)
 	tn.until("it is known to be taken", func() bool { return tn.stepped(grants.ConfirmTake) > 0 })
 	tn.phase(r, id, grants.PhaseActive)
 
