@@ -313,7 +313,7 @@ func (b *Bot) reconcilePull(ctx context.Context, number int) error {
 	if id, ours := b.pulls.grant(number); ours {
 		return b.reconcileNow(ctx, id)
 	}
-	if !pull.Open {
+	if !pull.Open || pull.Base != b.Branch {
 		return nil
 	}
 	defer b.locks.lock(fmt.Sprintf("pull %d", number))()
@@ -321,11 +321,11 @@ func (b *Bot) reconcilePull(ctx context.Context, number int) error {
 	if err != nil {
 		return err
 	}
-	j, err := b.judgeHead(ctx, m, pull, false)
+	j, err := b.judgeHead(ctx, m, pull, false, factFresh)
 	if err != nil {
 		return err
 	}
-	if j.grant.ID != "" {
+	if j.theirs { // nobody takes an id in somebody else's name
 		free, err := b.idIsFree(ctx, j.grant.ID, number)
 		if err != nil {
 			return err

@@ -144,6 +144,9 @@ func (b *Bot) judgeAsk(ctx context.Context, a Ask) (policies.Decision, error) {
 	if !a.Start.IsZero() && a.Start.Before(now.Add(-time.Minute)) {
 		return policies.Decision{}, refuse(CodeInvalid, "the start %s is in the past; leave it out to start at once", a.Start.UTC().Format(time.RFC3339))
 	}
+	if a.Start.Sub(now) > mostAhead {
+		return policies.Decision{}, refuse(CodeInvalid, "%s", tooFarAhead)
+	}
 	facts, err := b.gather(ctx, m.set, a.Resource, now, factFresh)
 	if err != nil {
 		return policies.Decision{}, unavailable("GitHub", err)
@@ -188,6 +191,7 @@ func (b *Bot) accept(ctx context.Context, key grants.IntentKey, a Ask, decision 
 	if err != nil {
 		return Answer{}, unavailable("Vault", err)
 	}
+	b.index.put(b.view(r.Grant.ID, grants.PhaseRequested, &sight{grant: r.Grant, Observed: grants.Observed{Request: r}}), false)
 	b.Log.Info("accepted", "grant", r.Grant.ID, "requester", requester.ID, "resource", a.Resource, "decision", decision.Outcome)
 	b.Wake(r.Grant.ID)
 	return Answer{ID: r.Grant.ID, Decision: decision}, nil
@@ -345,7 +349,7 @@ func (b *Bot) writeEnd(ctx context.Context, id grants.ID, allowed func(*sight) (
 	for range mostSteps {
 		s, err := b.observe(ctx, id, nil)
 		if err != nil {
-			return unavailable("Vault or GitHub", err)
+			return b.cannotEnd(id, err)
 		}
 		if s.Record == nil && s.Request == nil {
 			return refuse(CodeNotFound, "there is no such grant of yours")
@@ -362,6 +366,17 @@ func (b *Bot) writeEnd(ctx context.Context, id grants.ID, allowed func(*sight) (
 	return refuse(CodeConflict, "the grant does not come to rest; please try again")
 }
 
+// cannotEnd is the refusal where the end could not be written: it says when
+// access ends by itself.
+func (b *Bot) cannotEnd(id grants.ID, cause error) *Error {
+	v, ok := b.index.get(id)
+	if !ok || v.EndsAt == nil {
+		return unavailable("Vault or GitHub", cause)
+	}
+	return &Error{Code: CodeUnavailable, Cause: cause,
+		Message: "Vault does not answer, so nothing could be revoked; the credential dies by itself at " + v.EndsAt.Format(time.RFC3339)}
+}
+
 func (b *Bot) writeEndOf(ctx context.Context, s *sight, outcome grants.Outcome, who grants.Principal, why string) error {
 	switch r := s.Record; {
 	case r != nil && (r.State == grants.Revoked || r.State == grants.Revoking && !r.Retiring):
@@ -371,8 +386,7 @@ func (b *Bot) writeEndOf(ctx context.Context, s *sight, outcome grants.Outcome, 
 		if err == nil || errors.Is(err, world.ErrLost) {
 			return err
 		}
-		return &Error{Code: CodeUnavailable, Cause: err,
-			Message: "Vault does not answer, so nothing could be revoked; the credential dies by itself at " + r.EffectiveEnd().Format(time.RFC3339)}
+		return b.cannotEnd(r.Grant.ID, err)
 	case s.Landing != nil:
 		return refuse(CodeConflict, "the grant was merged this very moment; please try again")
 	case s.Request.Closed != "":

@@ -41,6 +41,9 @@ type Config struct {
 	Vault      Vault
 	Chat       Chat
 
+	// Branch is the default branch: no pull request to another one is ours.
+	Branch string
+
 	Zones func(name string) (*time.Location, error) // time.LoadLocation
 	Now   func() time.Time
 	Log   *slog.Logger
@@ -97,6 +100,7 @@ func New(c Config) (*Bot, error) {
 	missing("the repository", c.Repository == nil)
 	missing("the forge", c.Forge == nil)
 	missing("the vault", c.Vault == nil)
+	missing("the default branch's name", c.Branch == "")
 	missing("the clock", c.Now == nil)
 	missing("the log", c.Log == nil)
 	missing("the source of time zones", c.Zones == nil)

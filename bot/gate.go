@@ -13,6 +13,18 @@ import (
 // time (design.md 3.3).
 const forgeSkew = 30 * time.Second
 
+// forgeLag is how long GitHub's replicas may take to show what another one was
+// told.
+const forgeLag = time.Minute
+
+// maySeeMore reports whether a merge is so young that what an answer about it
+// lacks may yet appear. Nobody is refused for that; it is asked for again
+// (threats.md A12).
+func (b *Bot) maySeeMore(c world.Commit) bool {
+	age := b.Now().Sub(c.Time)
+	return -forgeSkew <= age && age < forgeLag
+}
+
 // judgeLanding is the gate: the judgement after the merge, before anything is
 // issued. Merging is not authority. A merge pins the head but not the base,
 // an administrator can merge by hand, and anybody whom the rules forgot can
@@ -63,6 +75,9 @@ func (b *Bot) judgeLanding(ctx context.Context, id grants.ID, m *mainSight, c wo
 	if err := b.decide(ctx, j, set, c.Time, 0, reviews); err != nil {
 		return nil, err
 	}
+	if j.verdict.Ruling == grants.Ask && len(j.count.Blocked) == 0 && b.maySeeMore(c) {
+		return nil, fmt.Errorf("pull request %d does not show the approvals of %s yet", number, id)
+	}
 	if j.verdict.Ruling == grants.Ask {
 		return j.no(j.verdict.Rule, "it was merged without the approvals it needs"), nil
 	}
@@ -77,6 +92,9 @@ func (b *Bot) checkMerge(ctx context.Context, j *judgement, c world.Commit) erro
 		return fmt.Errorf("find out who we are: %w", err)
 	}
 	p := j.pull
+	if !p.Merged && b.maySeeMore(c) {
+		return fmt.Errorf("pull request %d is not seen as merged yet", p.Number)
+	}
 	switch apart := p.MergedAt.Sub(c.Time).Abs(); {
 	case !p.Merged:
 		j.no("gate/merged-by", "the commit names pull request %d, which is not merged", p.Number)
@@ -84,6 +102,8 @@ func (b *Bot) checkMerge(ctx context.Context, j *judgement, c world.Commit) erro
 		j.no("gate/merged-by", "the commit names pull request %d, which was merged as %.12s", p.Number, p.Commit)
 	case p.MergedBy != bot:
 		j.no("gate/merged-by", "pull request %d was merged by the account %d and not by tac", p.Number, p.MergedBy)
+	case p.Base != b.Branch:
+		j.no("pull/base", "pull request %d was for the branch %s", p.Number, printable(p.Base))
 	case !p.SameRepo:
 		j.no("pull/fork", "pull request %d came from a fork", p.Number)
 	case apart > forgeSkew:
@@ -99,6 +119,7 @@ func (b *Bot) checkMergedHead(ctx context.Context, j *judgement) error {
 	if err != nil {
 		return fmt.Errorf("read the merged head: %w", err)
 	}
+	j.commits = len(head.Commits)
 	tree, err := b.Repository.Tree(ctx, head.Head, "grants")
 	if err != nil {
 		return fmt.Errorf("read the merged head: %w", err)
@@ -119,8 +140,8 @@ func (b *Bot) checkTeams(j *judgement, message string) error {
 	}
 	for ref, team := range j.facts.Teams {
 		name := ref.Org + "/" + ref.Slug
-		if id, ok := decided[name]; ok && id != team.ID {
-			j.no("gate/facts", "the team %s was number %d at the decision and is %d now", name, id, team.ID)
+		if id := decided[name]; id != team.ID {
+			j.no("gate/facts", "the team %s was number %d at the decision (0: not there) and is %d now", name, id, team.ID)
 		}
 	}
 	return nil

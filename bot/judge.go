@@ -23,12 +23,14 @@ type judgement struct {
 	path     string
 	blob     string
 	noGrant  bool // the pull request touches no grant at all
+	theirs   bool // who proposes the grant is who asks for it
 	decision policies.Decision
 	count    policies.Count
 	facts    policies.Facts
 	policy   string // commit whose policies were asked
 	target   grants.Target
 	pull     world.Pull
+	commits  int // of the pull request
 }
 
 // digest changes whenever people should be told something new.
@@ -48,20 +50,24 @@ func (j *judgement) no(rule, format string, args ...any) *judgement {
 
 // judgeHead judges an open pull request at its head, by the policies of the
 // default branch as they are now. Nothing of the head is read but the one
-// grant file (threats.md I9).
-func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own bool) (*judgement, error) {
+// grant file (threats.md I9). Teams may have been read as long ago as fresh.
+func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own bool, fresh time.Duration) (*judgement, error) {
 	j := &judgement{pull: pull, policy: m.tip}
-	if !pull.SameRepo {
-		return j.no("pull/fork", "the pull request comes from a fork; push a branch to the grants repository itself"), nil
+	if pull.Base != b.Branch {
+		return j.no("pull/base", "the pull request is for the branch %s; grants go to %s", printable(pull.Base), b.Branch), nil
 	}
 	proposal, err := b.Repository.Proposal(ctx, pull.Number, pull.Head)
 	if err != nil {
 		return nil, err
 	}
+	j.commits = len(proposal.Commits)
 	touches := func(c world.Change) bool { return strings.HasPrefix(strings.ToLower(c.Path), "grants/") }
 	if !slices.ContainsFunc(proposal.Changes, touches) {
 		j.noGrant = true
 		return j.no("pull/not-a-grant", "the pull request touches no grant"), nil
+	}
+	if !pull.SameRepo {
+		return j.no("pull/fork", "the pull request comes from a fork; push a branch to the grants repository itself"), nil
 	}
 	if err := b.readGrant(ctx, j, proposal.Changes); err != nil || j.verdict.Ruling == grants.No {
 		return j, err
@@ -72,6 +78,7 @@ func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own 
 	if err := b.checkAuthor(ctx, j, pull); err != nil || j.verdict.Ruling == grants.No {
 		return j, err
 	}
+	j.theirs = true
 	if late := b.checkAge(j, pull.CreatedAt); late {
 		return j, nil
 	}
@@ -85,7 +92,7 @@ func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own 
 			return nil, fmt.Errorf("read the reviews: %w", err)
 		}
 	}
-	return j, b.decide(ctx, j, m.set, b.Now(), factFresh, reviews)
+	return j, b.decide(ctx, j, m.set, b.Now(), fresh, reviews)
 }
 
 // readGrant demands that the changes are exactly one plain file, added at
@@ -154,6 +161,9 @@ func (b *Bot) checkAuthor(ctx context.Context, j *judgement, pull world.Pull) er
 	case pull.AuthorBot || !g.Requester.Same(pull.Author):
 		j.no("pull/author", "the grant is for %s (%d) but %s (%d) opened the pull request; everybody asks for themselves",
 			g.Requester, g.Requester.ID, pull.Author, pull.Author.ID)
+	case g.Requester.GitHub != pull.Author.GitHub:
+		// The number decides, but people read the name.
+		j.no("pull/author", "the account %d is called %s and not %s; write its login as GitHub does", g.Requester.ID, pull.Author, g.Requester)
 	}
 	if j.verdict.Ruling == grants.No {
 		return nil
@@ -174,6 +184,11 @@ func (b *Bot) checkAttestation(ctx context.Context, j *judgement, pull world.Pul
 	g := j.grant
 	if pull.Branch != g.Branch() {
 		j.no("pull/branch", "the bot proposes this grant on %s, not on %s", g.Branch(), printable(pull.Branch))
+		return nil
+	}
+	if j.commits != 1 {
+		// What it says is signed, yet whoever pushed could approve it (threats.md B3).
+		j.no("pull/commits", "the bot proposes a grant in one commit; somebody else pushed to %s", g.Branch())
 		return nil
 	}
 	if g.Attestation == "" {
@@ -200,14 +215,26 @@ func (b *Bot) checkAge(j *judgement, proposed time.Time) (refused bool) {
 	case age < -5*time.Minute:
 		j.no("grant/age", "requested_at lies in the future")
 		return true
+	case j.grant.Start.Sub(j.grant.RequestedAt) > mostAhead:
+		j.no("grant/start", "%s", tooFarAhead)
+		return true
 	}
 	return false
 }
+
+// mostAhead is how far ahead a start may lie. Consent grows stale: who is in
+// which role next year is nobody's to say today.
+const mostAhead = 30 * 24 * time.Hour
+
+const tooFarAhead = "the start is more than 30 days ahead; ask nearer to the time"
 
 // decide asks policy and counts the reviews.
 func (b *Bot) decide(ctx context.Context, j *judgement, set *policies.Set, at time.Time, fresh time.Duration, reviews []policies.Review) error {
 	facts, err := b.gather(ctx, set, j.grant.Resource, at, fresh)
 	if err != nil {
+		return err
+	}
+	if reviews, err = b.ofMembers(ctx, reviews, fresh); err != nil {
 		return err
 	}
 	j.facts = facts
@@ -225,6 +252,27 @@ func (b *Bot) decide(ctx context.Context, j *judgement, set *policies.Set, at ti
 // Only the bot can push to its branches, and all commits of a hand-written
 // grant are the requester's own, so the author is all there is.
 func (b *Bot) banned(pull world.Pull) []int64 { return []int64{pull.Author.ID} }
+
+// ofMembers leaves out approvals of people who have left the organisation: a
+// role that names them may not have heard of it yet (threats.md B7). Their
+// denials stand.
+func (b *Bot) ofMembers(ctx context.Context, reviews []policies.Review, fresh time.Duration) ([]policies.Review, error) {
+	kept := make([]policies.Review, 0, len(reviews))
+	for _, r := range reviews {
+		if r.State == policies.ReviewApproved {
+			member, err := b.member(ctx, r.User.ID, fresh)
+			if err != nil {
+				return nil, err
+			}
+			if !member {
+				continue
+			}
+			fresh = max(fresh, factFresh) // one look is enough for all
+		}
+		kept = append(kept, r)
+	}
+	return kept, nil
+}
 
 func ruling(d policies.Decision, count policies.Count) grants.Verdict {
 	v := grants.Verdict{Rule: d.Rule, Why: d.Nearest}
@@ -341,6 +389,9 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 	reviews := make([]policies.Review, 0, len(r.Approvers))
 	for _, a := range r.Approvers {
 		reviews = append(reviews, policies.Review{ID: a.Review, User: a.Principal, UserType: "User", State: policies.ReviewApproved, CommitID: a.Commit})
+	}
+	if reviews, err = b.ofMembers(ctx, reviews, 0); err != nil {
+		return grants.Verdict{}, err
 	}
 	proposal := policies.Proposal{Head: r.Approvers[0].Commit, Requester: r.Grant.Requester}
 	if m.set.CountApprovals(d, proposal, reviews, facts).Satisfied {

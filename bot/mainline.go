@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type mainSight struct {
 	tip   string
 	at    time.Time
 	files map[string]world.Entry // below grants/
+	paths map[grants.ID][]string // of the grant files among them, sorted
 	set   *policies.Set
 	// landed holds the commits above the high-water mark that brought a
 	// grant: the gate has to judge them.
@@ -68,23 +70,30 @@ func (b *Bot) mainNow(ctx context.Context) (*mainSight, error) {
 }
 
 func (b *Bot) lookAtMain(ctx context.Context) (*mainSight, error) {
+	// The mark is read before the branch: another replica may move both in
+	// between, and only a branch read later is bound to contain the mark.
+	high, err := b.Vault.HighWater(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the high-water mark: %w", err)
+	}
 	tip, err := b.Repository.Fetch(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("fetch the default branch: %w", err)
 	}
-	s := &mainSight{tip: tip, at: b.Now(), landed: map[grants.ID]world.Commit{}}
+	s := &mainSight{tip: tip, at: b.Now(), paths: map[grants.ID][]string{}, high: high, landed: map[grants.ID]world.Commit{}}
 	if s.files, err = b.Repository.Tree(ctx, tip, "grants"); err != nil {
 		return nil, fmt.Errorf("read grants/: %w", err)
 	}
 	if s.set, err = b.policySet(ctx, tip); err != nil {
 		return nil, err
 	}
-	for path := range s.files {
-		if _, _, ok := grants.ParsePath(path); !ok && !tolerated(path) {
+	for _, path := range slices.Sorted(maps.Keys(s.files)) {
+		if _, id, ok := grants.ParsePath(path); ok {
+			s.paths[id] = append(s.paths[id], path)
+		} else if !tolerated(path) {
 			s.strays = append(s.strays, path)
 		}
 	}
-	slices.Sort(s.strays)
 	return s, b.lookAboveHighWater(ctx, s)
 }
 
@@ -92,8 +101,10 @@ func (b *Bot) lookAtMain(ctx context.Context) (*mainSight, error) {
 func tolerated(path string) bool { return path == "grants/README.md" || path == "grants/.gitkeep" }
 
 func (b *Bot) lookAboveHighWater(ctx context.Context, s *mainSight) (err error) {
-	if s.high, err = b.highWater(ctx, s); err != nil {
-		return fmt.Errorf("read the high-water mark: %w", err)
+	if s.high == nil {
+		if s.high, err = b.firstHighWater(ctx, s); err != nil {
+			return fmt.Errorf("make the high-water mark: %w", err)
+		}
 	}
 	if s.high == nil {
 		s.frozen = true
@@ -118,13 +129,9 @@ func (b *Bot) lookAboveHighWater(ctx context.Context, s *mainSight) (err error) 
 	return nil
 }
 
-// highWater returns the mark, making the first one where tac has never
-// worked here. A mark that is missing beside records was taken away: nil.
-func (b *Bot) highWater(ctx context.Context, s *mainSight) (*world.HighWater, error) {
-	high, err := b.Vault.HighWater(ctx)
-	if err != nil || high != nil {
-		return high, err
-	}
+// firstHighWater makes the mark where tac has never worked here. A mark that
+// is missing beside records was taken away: nil.
+func (b *Bot) firstHighWater(ctx context.Context, s *mainSight) (*world.HighWater, error) {
 	ids, err := b.Vault.Records(ctx)
 	if err != nil {
 		return nil, err
@@ -133,8 +140,8 @@ func (b *Bot) highWater(ctx context.Context, s *mainSight) (*world.HighWater, er
 		b.Alert("", "Vault holds records of grants but no high-water mark: somebody removed it; nothing is issued")
 		return nil, nil
 	}
-	high = &world.HighWater{Commit: s.tip}
-	if err := b.Vault.PutHighWater(ctx, high); err != nil && !errors.Is(err, world.ErrLost) {
+	// Lost to another replica, whose mark may be newer than our look: look again.
+	if err := b.Vault.PutHighWater(ctx, &world.HighWater{Commit: s.tip}); err != nil {
 		return nil, err
 	}
 	return b.Vault.HighWater(ctx)
@@ -179,16 +186,15 @@ func sorted(ids map[grants.ID]bool) []grants.ID {
 	return list
 }
 
-// path returns where the grant's file stands on main; false where it does not.
-func (s *mainSight) path(id grants.ID) (path string, entry world.Entry, ok bool) {
-	suffix := "/" + string(id) + ".yaml"
-	for path, entry := range s.files {
-		if _, _, valid := grants.ParsePath(path); valid && strings.HasSuffix(path, suffix) {
-			return path, entry, true
-		}
+// path returns where the grant's file stands on main; empty: nowhere.
+func (s *mainSight) path(id grants.ID) string {
+	if len(s.paths[id]) == 0 {
+		return ""
 	}
-	return "", world.Entry{}, false
+	return s.paths[id][0]
 }
+
+const submodule = 0o160000 // git's mode
 
 // policySet compiles the policies of one commit, once for each content.
 func (b *Bot) policySet(ctx context.Context, commit string) (*policies.Set, error) {
@@ -198,7 +204,10 @@ func (b *Bot) policySet(ctx context.Context, commit string) (*policies.Set, erro
 	}
 	paths := make([]string, 0, len(tree))
 	for path, entry := range tree {
-		if strings.HasSuffix(path, ".yaml") && entry.Mode == world.PlainFile {
+		// A file is its bytes, whatever its mode: one marked as executable
+		// must not vanish, and a link is never followed but refused for
+		// what it says. A submodule has no bytes here.
+		if strings.HasSuffix(path, ".yaml") && entry.Mode != submodule {
 			paths = append(paths, path)
 		}
 	}
@@ -323,6 +332,9 @@ func (b *Bot) flushRemovals(ctx context.Context) (again time.Time, err error) {
 		return time.Time{}, err
 	}
 	for _, path := range s.strays {
+		if _, known := b.removals.due[path]; !known {
+			b.Alert("", "somebody went past the rules: main holds "+printable(path)+", which is no grant")
+		}
 		b.removals.due[path] = removal{outcome: grants.OutcomeRefused, by: grants.Tac, why: "not the file of a grant: " + path}
 	}
 	if len(b.removals.due) == 0 {

@@ -52,7 +52,7 @@ func (b *Bot) observe(ctx context.Context, id grants.ID, claim *claimAsk) (*sigh
 	var mainErr error
 	if s.main, mainErr = b.mainNow(ctx); mainErr == nil {
 		s.Frozen = s.main.frozen
-		s.path, _, _ = s.main.path(id)
+		s.path = s.main.path(id)
 	}
 	if s.Record != nil {
 		// From here on Vault alone must do: whatever the forge could
@@ -110,6 +110,9 @@ func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (er
 	if r.State == grants.Revoked || r.State == grants.Revoking && !r.Retiring {
 		return nil
 	}
+	if s.File == grants.FileAbsent || s.File == grants.FileOther {
+		b.lookAgain(ctx, s, r)
+	}
 	s.Holder = b.judgeHolder(ctx, s.main, r)
 	if !s.Clocks.Latest.Before(r.EndsAt) {
 		return nil // it ends whatever else is true: nothing may keep it
@@ -138,12 +141,29 @@ func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (er
 	return nil
 }
 
+// lookAgain makes sure of what would end the grant: the look at main may be
+// older than the record, so that a file which another replica has just merged
+// seems to be gone.
+func (b *Bot) lookAgain(ctx context.Context, s *sight, r *grants.Record) {
+	b.main.expire()
+	main, err := b.mainNow(ctx)
+	if err != nil {
+		b.Log.Warn("the default branch cannot be read", "grant", r.Grant.ID, "error", err)
+		s.main, s.path, s.File = nil, "", grants.FileUnknown
+		return
+	}
+	s.main, s.Frozen, s.File = main, main.frozen, fileState(main, r)
+	s.path = main.path(r.Grant.ID)
+}
+
+// fileState is what main holds of a grant. One grant has one file: another of
+// its id, for another resource, is as good as a changed one.
 func fileState(m *mainSight, r *grants.Record) grants.FileState {
-	entry, there := m.files[r.Grant.Path()]
+	entry, paths := m.files[r.Grant.Path()], m.paths[r.Grant.ID]
 	switch {
-	case !there:
+	case len(paths) == 0:
 		return grants.FileAbsent
-	case entry.Blob == r.Blob && entry.Mode == world.PlainFile:
+	case len(paths) == 1 && entry.Blob == r.Blob && entry.Mode == world.PlainFile:
 		return grants.FileSame
 	}
 	return grants.FileOther
@@ -170,6 +190,15 @@ func (b *Bot) observeRequest(ctx context.Context, id grants.ID, s *sight) error 
 		return b.observeLanding(ctx, id, s, c)
 	}
 	if s.path != "" {
+		// The record was read before main: by now another replica may
+		// have written it and moved the high-water mark on.
+		var err error
+		if s.Record, err = b.Vault.Record(ctx, id); err != nil {
+			return fmt.Errorf("read the record: %w", err)
+		}
+		if s.Record != nil {
+			return b.observeRecord(ctx, s, s.Record)
+		}
 		return b.observeUnrecorded(ctx, id, s)
 	}
 	if s.Request != nil && s.Request.Closed != "" {
@@ -180,28 +209,30 @@ func (b *Bot) observeRequest(ctx context.Context, id grants.ID, s *sight) error 
 	if err != nil || pull == nil {
 		return err
 	}
-	if err := b.observePull(ctx, s, *pull, own); err != nil {
+	if err := b.observePull(ctx, s, *pull, own, factFresh); err != nil {
 		return err
 	}
 	if s.Verdict.Ruling == grants.Yes && s.Shown && !own {
 		// About to merge on what may be a minute old: read it again
-		// (threats.md A8, A12).
+		// (threats.md A8, A12, B7).
 		fresh, err := b.readPull(ctx, pull.Number)
 		if err != nil {
 			return err
 		}
-		return b.observePull(ctx, s, fresh, false)
+		return b.observePull(ctx, s, fresh, false, 0)
 	}
 	return nil
 }
 
-func (b *Bot) observePull(ctx context.Context, s *sight, pull world.Pull, own bool) error {
+func (b *Bot) observePull(ctx context.Context, s *sight, pull world.Pull, own bool, fresh time.Duration) error {
 	s.pull = &pull
-	s.Pull = &grants.Pull{Number: pull.Number, Head: pull.Head, Open: pull.Open, Merged: pull.Merged}
+	// Merged into another branch is closed: it never comes to ours.
+	merged := pull.Merged && pull.Base == b.Branch
+	s.Pull = &grants.Pull{Number: pull.Number, Head: pull.Head, Open: pull.Open, Merged: merged}
 	if !pull.Open {
 		return nil
 	}
-	j, err := b.judgeHead(ctx, s.main, pull, own)
+	j, err := b.judgeHead(ctx, s.main, pull, own, fresh)
 	if err != nil {
 		return fmt.Errorf("judge pull request %d: %w", pull.Number, err)
 	}
@@ -332,7 +363,7 @@ func (c *pullCache) put(p world.Pull, own bool, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pulls[p.Number] = cachedPull{pull: p, own: own, at: now}
-	if p.SameRepo {
+	if p.SameRepo && p.AuthorBot {
 		c.branches[p.Number] = p.Branch
 	}
 }
@@ -368,7 +399,7 @@ func (c *pullCache) byBranch(branch string) int {
 	defer c.mu.Unlock()
 	best := 0
 	for number, cached := range c.pulls {
-		if cached.pull.Branch == branch && cached.pull.SameRepo && number > best {
+		if cached.pull.Branch == branch && cached.pull.SameRepo && cached.pull.AuthorBot && number > best {
 			best = number
 		}
 	}
@@ -382,7 +413,7 @@ func (c *pullCache) replace(open []world.Pull, now time.Time) {
 	clear(c.pulls)
 	for _, p := range open {
 		c.pulls[p.Number] = cachedPull{pull: p, at: now}
-		if p.SameRepo {
+		if p.SameRepo && p.AuthorBot {
 			c.branches[p.Number] = p.Branch
 		}
 	}

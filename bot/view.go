@@ -196,6 +196,9 @@ func (b *Bot) Look(ctx context.Context, id grants.ID) (View, error) {
 			return v, nil
 		}
 	}
+	// Waiting for whoever works on it is cheaper than asking the forge the
+	// same questions beside them.
+	defer b.locks.lock(string(id))()
 	s, err := b.observe(ctx, id, nil)
 	if err != nil {
 		return View{}, unavailable("Vault or GitHub", err)

@@ -186,7 +186,7 @@ func removalMessage(paths []string, due map[string]removal) string {
 	if len(paths) == 1 {
 		fmt.Fprintf(&b, "%s\n\n", removalSubject(paths[0], due[paths[0]]))
 	} else {
-		fmt.Fprintf(&b, "end %d grants\n\n", len(paths))
+		fmt.Fprintf(&b, "%s\n\n", removalsSubject(paths, due))
 		for _, path := range paths {
 			fmt.Fprintf(&b, "- %s\n", removalSubject(path, due[path]))
 		}
@@ -201,6 +201,23 @@ func removalMessage(paths []string, due map[string]removal) string {
 		fmt.Fprintf(&b, "Tac-Grant: %s\nTac-Ended: %s\nTac-By: %s\nTac-Reason: %s\n", id, r.outcome, r.by, printable(r.why))
 	}
 	return b.String()
+}
+
+func removalsSubject(paths []string, due map[string]removal) string {
+	strays := 0
+	for _, path := range paths {
+		if due[path].grant.ID == "" {
+			strays++
+		}
+	}
+	switch ended := len(paths) - strays; {
+	case strays == 0:
+		return "end " + countOf(ended, "grant")
+	case ended == 0:
+		return "remove " + countOf(strays, "stray file")
+	default:
+		return fmt.Sprintf("end %s and remove %s", countOf(ended, "grant"), countOf(strays, "stray file"))
+	}
 }
 
 func removalSubject(path string, r removal) string {

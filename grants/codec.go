@@ -31,7 +31,7 @@ type file struct {
 			GitHub strictyaml.Value[string] `yaml:"github,required"`
 			ID     strictyaml.Value[int64]  `yaml:"id,required"`
 		} `yaml:"requester,required"`
-		Duration    strictyaml.Value[string]    `yaml:"duration,required"`
+		Duration    strictyaml.Value[length]    `yaml:"duration,required"`
 		Start       strictyaml.Value[timestamp] `yaml:"start"`
 		Reason      strictyaml.Value[string]    `yaml:"reason"`
 		Ticket      strictyaml.Value[string]    `yaml:"ticket"`
@@ -61,6 +61,17 @@ func ParseTime(s string) (time.Time, error) {
 func (t *timestamp) UnmarshalScalar(text string) (err error) {
 	t.Time, err = ParseTime(text)
 	return err
+}
+
+// length is a duration that a grant may have. It reads numbers without a unit
+// too, so as to say what they lack.
+type length struct{ time.Duration }
+
+func (l *length) UnmarshalScalar(text string) (err error) {
+	if l.Duration, err = ParseDuration(text); err != nil {
+		return err
+	}
+	return CheckDuration(l.Duration)
 }
 
 // Parse reads a grant file strictly. path is where the file stands in the
@@ -121,7 +132,7 @@ func (f *file) grant(path string) (Grant, strictyaml.Errors) {
 		ID:          parsed(&c, "metadata.id", f.Metadata.ID, ParseID),
 		Resource:    checked(&c, "resource", s.Resource, CheckName),
 		Requester:   Principal{GitHub: checked(&c, "requester.github", s.Requester.GitHub, CheckLogin), ID: checked(&c, "requester.id", s.Requester.ID, checkUserID)},
-		Duration:    parsed(&c, "duration", s.Duration, parseGrantDuration),
+		Duration:    s.Duration.V.Duration,
 		Start:       s.Start.V.Time,
 		Reason:      checked(&c, "reason", s.Reason, func(v string) error { return nonEmpty(v, CheckReason) }),
 		Ticket:      checked(&c, "ticket", s.Ticket, func(v string) error { return nonEmpty(v, CheckTicket) }),
@@ -190,14 +201,6 @@ func checkUserID(id int64) error {
 		return fmt.Errorf("%d is not the number of a GitHub user", id)
 	}
 	return nil
-}
-
-func parseGrantDuration(s string) (time.Duration, error) {
-	d, err := ParseDuration(s)
-	if err != nil {
-		return 0, err
-	}
-	return d, CheckDuration(d)
 }
 
 func checkVia(s string) error {

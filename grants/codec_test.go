@@ -122,13 +122,13 @@ func TestEveryKeyArrives(t *testing.T) {
 		Duration: 168 * time.Hour, Start: time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC),
 		Reason: `Deploy: "hot" fix, 50% \ done é 数据库 🐯`, Ticket: "acme/app#12",
 		RequestedAt: time.Date(2026, 11, 22, 14, 3, 11, 0, time.UTC), Via: grants.ViaSlack, Extends: "20261121-k3v9q2m4tz",
-		BreakGlass: true, Narrows: "0123456789abcdef0123456789abcdef01234567",
+		BreakGlass: true, Narrows: "fedcba9876543210fedcba9876543210fedcba98",
 		Attestation: "vault:v1:MEUCIQDkwb0cYJPaE9d3CyyR1W0zXn0c6Yl7a9Wn8Qb3Zm5m2gIgBqN1H5E0b5s=",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
-	if signed := string(got.SignedBytes()); signed != "tac/grant/v1\n"+strings.SplitAfter(string(src), "01234567\n")[0] {
+	if signed := string(got.SignedBytes()); signed != "tac/grant/v1\n"+strings.SplitAfter(string(src), "fedcba98\n")[0] {
 		t.Errorf("the attestation signs\n%s", signed)
 	}
 }

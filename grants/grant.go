@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -176,7 +177,10 @@ func ParseDuration(s string) (time.Duration, error) {
 		if err != nil {
 			return 0, fmt.Errorf("%.40q is not a duration: %w", s, err)
 		}
-		total += time.Duration(n) * unit // six digits of days are 86 years: no overflow
+		if n > int64((math.MaxInt64-total)/unit) {
+			return 0, fmt.Errorf("%.40q is longer than 292 years; write a length such as 30m, 2h or 1h30m", s)
+		}
+		total += time.Duration(n) * unit
 	}
 	if total == 0 {
 		return 0, fmt.Errorf("%q is no time at all; write a length such as 30m, 2h or 1h30m", s)

@@ -389,8 +389,13 @@ func mayIssue(o Observed, r *Record) bool {
 
 // reserved waits until no call of the generation can still be under way.
 func reserved(o Observed, r *Record) (Phase, Step) {
-	if r.Target.Slice > 0 && mayIssue(o, r) {
-		return PhaseActive, Step{Kind: Issue} // slices are one generation: the next one simply follows
+	if r.Target.Slice > 0 {
+		// Slices are one generation, and the end of each is recorded
+		// before it is signed: after a crash the next one simply follows.
+		if mayIssue(o, r) {
+			return PhaseActive, Step{Kind: Issue}
+		}
+		return PhaseActive, Step{Kind: Wait, Until: r.EndsAt}
 	}
 	if free := r.ReservedAt.Add(RetireAfter); o.Clocks.Earliest.Before(free) {
 		return PhaseApproved, Step{Kind: Wait, Until: free}

@@ -101,6 +101,8 @@ func TestNext(t *testing.T) {
 		{"a retirement goes on", present(grants.Observed{Record: record(grants.Revoking, func(r *grants.Record) { r.Retiring = true })}), grants.PhaseApproved, grants.Retire},
 		{"a slice follows an interrupted one", present(grants.Observed{Record: record(grants.Reserved, sliced), Claim: claim("a", grants.Yes)}), grants.PhaseActive, grants.Issue},
 
+		{"an interrupted slice retires nothing", present(grants.Observed{Clocks: at(noon.Add(5 * time.Minute)), Record: record(grants.Reserved, sliced)}), grants.PhaseActive, grants.Wait},
+
 		{"a short lease is renewed", present(grants.Observed{Record: record(grants.Issued, func(r *grants.Record) { r.LeaseExpires = noon.Add(5 * time.Minute) })}), grants.PhaseActive, grants.Renew},
 		{"a lease in its last minute is not renewed", present(grants.Observed{Record: record(grants.Delivered, func(r *grants.Record) { r.LeaseExpires = noon.Add(59 * time.Second) })}), grants.PhaseActive, grants.Wait},
 		{"a capped lease is not renewed for ever", present(grants.Observed{Record: record(grants.Delivered, func(r *grants.Record) { r.LeaseExpires, r.LeaseCapped = noon.Add(time.Hour), true })}), grants.PhaseActive, grants.Wait},

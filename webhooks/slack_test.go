@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,8 +249,12 @@ func TestAPressIsAcknowledgedBeforeAnybodyIsTold(t *testing.T) {
 	h.slack.onTell = func() { <-acknowledged; close(told) }
 	server := httptest.NewServer(h)
 	defer server.Close()
+	let := sync.OnceFunc(func() { close(acknowledged) })
+	defer let() // or the server would wait for the handler for ever
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
 	r := h.slackRequest("interactions", "signed", Press{TeamID: ourTeam, UserID: "U01ALICE", ActionID: "drop", Value: string(anID)})
-	r, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+r.URL.Path, r.Body)
+	r, err := http.NewRequestWithContext(ctx, "POST", server.URL+r.URL.Path, r.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +270,7 @@ func TestAPressIsAcknowledgedBeforeAnybodyIsTold(t *testing.T) {
 	if err := answer.Body.Close(); err != nil {
 		t.Error(err)
 	}
-	close(acknowledged)
+	let()
 	<-told
 }
 

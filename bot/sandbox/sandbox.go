@@ -204,9 +204,9 @@ func (w *Wire) Handler(clock *Clock, next http.Handler) http.Handler {
 			if f != nil && f.Do != nil {
 				f.Do(r)
 			}
-			s := &statusWriter{ResponseWriter: rw, status: http.StatusOK}
+			s := &statusWriter{ResponseWriter: rw, record: func(status int) { w.record(r, status, clock.Now()) }}
 			next.ServeHTTP(s, r)
-			w.record(r, s.status, clock.Now())
+			s.answered(http.StatusOK)
 			return
 		}
 		w.strike(f, clock, rw, r, next)
@@ -230,30 +230,37 @@ func (w *Wire) strike(f *Fault, clock *Clock, rw http.ResponseWriter, r *http.Re
 		for k, v := range f.Header {
 			rw.Header()[http.CanonicalHeaderKey(k)] = v
 		}
+		w.record(r, f.Status, clock.Now())
 		rw.WriteHeader(f.Status)
 		_, _ = io.WriteString(rw, f.Body) // the client may already be gone
-		w.record(r, f.Status, clock.Now())
 		return
 	}
 	w.record(r, 0, clock.Now())
 	panic(http.ErrAbortHandler) // net/http's own way to cut a connection without an answer
 }
 
+// statusWriter records a call when its answer begins: whoever has seen an
+// answer finds the call in the record.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
-	wrote  bool
+	record func(status int)
+	done   bool
+}
+
+func (s *statusWriter) answered(status int) {
+	if !s.done {
+		s.done = true
+		s.record(status)
+	}
 }
 
 func (s *statusWriter) WriteHeader(code int) {
-	if !s.wrote {
-		s.status, s.wrote = code, true
-	}
+	s.answered(code)
 	s.ResponseWriter.WriteHeader(code)
 }
 
 func (s *statusWriter) Write(p []byte) (int, error) {
-	s.wrote = true
+	s.answered(http.StatusOK)
 	return s.ResponseWriter.Write(p)
 }
 

@@ -83,6 +83,14 @@ type Config struct {
 	TokenRole  string        // default tac
 	WrapTTL    time.Duration // default 5 minutes; from 30 seconds to 10 minutes
 
+	// ForwardToActive asks a performance standby to hand every call to the
+	// active node. Such standbys, which only Vault Enterprise has, answer from
+	// a copy that may lag, and a token that the copy does not know yet looks
+	// dead. The server must have allow_forwarding_via_header set. Elsewhere
+	// it must stay off: Vault Community answers 400 to the header, and its
+	// standbys forward everything unasked.
+	ForwardToActive bool
+
 	Replica string // names this process in records; must not be empty
 	Now     func() time.Time
 	Rand    io.Reader // default crypto/rand
@@ -211,6 +219,7 @@ func newAPIClient(cfg Config, once bool) (*api.Client, error) {
 type health struct {
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`
+	Enterprise  bool   `json:"enterprise"`
 	Version     string `json:"version"`
 	ClusterID   string `json:"cluster_id"`
 	Seconds     int64  `json:"server_time_utc"`

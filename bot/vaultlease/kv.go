@@ -162,7 +162,7 @@ func checkKey(key string) error {
 // get reads the current version. No document and no error means that nothing
 // was ever written there.
 func (c *Client) get(ctx context.Context, path string) (doc json.RawMessage, version int, err error) {
-	a, err := c.call(ctx, request{path: c.cfg.Mount + "/data/" + path, active: true})
+	a, err := c.call(ctx, request{path: c.cfg.Mount + "/data/" + path})
 	if hasStatus(err, http.StatusNotFound) {
 		if a == nil || len(a.Errors) > 0 {
 			// "no handler for route": the engine itself is not there.
@@ -265,7 +265,7 @@ func sameDocument(a, b []byte) bool {
 // list returns the keys below dir, sorted. Strangers among them are left out
 // with a warning: they must not stop what concerns everybody.
 func (c *Client) list(ctx context.Context, dir string, check func(string) error) ([]string, error) {
-	a, err := c.call(ctx, request{path: c.cfg.Mount + "/metadata/" + strings.TrimSuffix(dir, "/"), list: true, active: true})
+	a, err := c.call(ctx, request{path: c.cfg.Mount + "/metadata/" + strings.TrimSuffix(dir, "/"), list: true})
 	if hasStatus(err, http.StatusNotFound) && a != nil && len(a.Errors) == 0 {
 		return nil, nil
 	}

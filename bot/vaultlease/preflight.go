@@ -27,13 +27,16 @@ func (c *Client) Preflight(ctx context.Context, targets []grants.Target, longest
 			problems = append(problems, what+": "+err.Error())
 		}
 	}
-	vaultNow, err := c.Time(ctx)
+	h, err := c.health(ctx)
 	report("vault does not answer", err)
 	if err != nil {
 		return problems
 	}
-	if skew := vaultNow.Sub(c.now()).Abs(); skew > mostSkew {
+	if skew := h.time().Sub(c.now()).Abs(); skew > mostSkew {
 		report("clocks", fmt.Errorf("ours and vault's differ by %s", skew.Round(time.Second)))
+	}
+	if h.Enterprise && !c.cfg.ForwardToActive {
+		report("performance standbys", errors.New("this is vault enterprise: have calls forwarded to the active node, and set allow_forwarding_via_header on the servers"))
 	}
 	_, err = c.call(ctx, request{path: "auth/token/lookup-self"})
 	report("the bot's token", err)

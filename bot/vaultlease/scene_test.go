@@ -131,11 +131,18 @@ type replica struct {
 
 func (s *scene) replica(name string) replica {
 	s.t.Helper()
+	return s.replicaWith(name, func(*vaultlease.Config) {})
+}
+
+func (s *scene) replicaWith(name string, change func(*vaultlease.Config)) replica {
+	s.t.Helper()
 	w := newWire(s.t, strings.TrimPrefix(s.vault.URL(), "http://"))
-	c, err := vaultlease.New(vaultlease.Config{
+	cfg := vaultlease.Config{
 		Address: "http://" + w.listener.Addr().String(), RoleID: s.id.RoleID, SecretID: s.id.SecretID,
 		Replica: name, Now: s.clock.Now, Log: slog.New(slog.NewJSONHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	change(&cfg)
+	c, err := vaultlease.New(cfg)
 	s.must(err)
 	return replica{c, w}
 }

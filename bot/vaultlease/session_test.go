@@ -203,6 +203,29 @@ func TestSetupMayBeRunAgainAndPreflightFindsWhatIsWrong(t *testing.T) {
 	check("vault does not answer")
 }
 
+// TestCallsAreForwardedOnlyWhereConfigured: Vault Community refuses every call
+// that carries the header.
+func TestCallsAreForwardedOnlyWhereConfigured(t *testing.T) {
+	for _, forward := range []bool{false, true} {
+		s := newScene(t)
+		a := s.replicaWith("a", func(c *vaultlease.Config) { c.ForwardToActive = forward })
+		rec, _ := s.live(a)
+		s.revoking(a, rec)
+		s.must(a.Kill(t.Context(), rec, s.clock.Now()))
+		seen := a.wire.seen.String()
+		carrying, authenticated := strings.Count(seen, "X-Vault-Forward: active-node"), strings.Count(seen, "X-Vault-Token: ")
+		if forward && carrying != authenticated || !forward && carrying != 0 {
+			t.Errorf("forward %v: %d of %d calls carry the header", forward, carrying, authenticated)
+		}
+	}
+	s := newScene(t)
+	s.vault.Order(sandbox.Fault{Path: "sys/health", When: sandbox.Answer, Status: 200,
+		Body: `{"initialized":true,"enterprise":true,"cluster_id":"x","server_time_utc":1795356000}`})
+	if problems := s.replica("a").Preflight(t.Context(), nil, 0); len(problems) != 1 || !strings.Contains(problems[0], "allow_forwarding_via_header") {
+		t.Errorf("problems %q", problems)
+	}
+}
+
 func TestTheBotsPolicyAllowsNothingBeyondItsCalls(t *testing.T) {
 	s := newScene(t)
 	policy := vaultlease.Plan{Targets: databaseAndBastion}.BotPolicy()

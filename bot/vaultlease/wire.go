@@ -38,8 +38,6 @@ type request struct {
 	// effect says that the call changes something: a lost answer is then
 	// ambiguous, and a 403 is final. A creds call is a GET with an effect.
 	effect bool
-	// active sends a read to the active node: a performance standby may lag.
-	active bool
 }
 
 // answer is Vault's envelope. It may hold secrets and never leaves a call's
@@ -159,7 +157,7 @@ func (c *Client) exchange(ctx context.Context, r request) (*answer, error) {
 		if r.wrap > 0 {
 			req.WrapTTL = strconv.FormatInt(int64(r.wrap/time.Second), 10) + "s"
 		}
-		if r.active {
+		if c.cfg.ForwardToActive && r.auth != anonymous {
 			req.Headers.Set(api.HeaderForward, "active-node")
 		}
 	})

@@ -114,7 +114,7 @@ func (d *decoder) number(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	i, err := strconv.ParseInt(n.Value, 10, 64)
-	if err != nil {
+	if err != nil || strconv.FormatInt(i, 10) != n.Value { // 010 is eight to some readers
 		d.fault(n, "%s: %s is not a whole number that fits; write it in plain decimal digits", path, Quote(n.Value))
 		return
 	}

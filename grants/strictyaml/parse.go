@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -144,6 +145,11 @@ func checkBytes(file string, src []byte, limits Limits) *Error {
 			return Pos{file, line, column}.Errorf("this is not UTF-8 text")
 		case r == '\n':
 			line, column = line+1, 0
+		case r == 0x2028 || r == 0x2029 || unicode.Is(unicode.Bidi_Control, r):
+			// YAML ends a line, and so a comment, at the separators, and
+			// most screens do not; the others turn the text around. Either
+			// way people review something else than what is read.
+			return Pos{file, line, column}.Errorf("the invisible character %U is not allowed here", r)
 		case r == '\t' || r >= 0x20 && r != 0x7f && (r < 0x80 || r > 0x9f) && r != 0xfeff:
 		case r == '\r' && len(rest) > 1 && rest[1] == '\n':
 		default:

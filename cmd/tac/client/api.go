@@ -136,7 +136,9 @@ func (c *Client) List(ctx context.Context, all bool) ([]Grant, error) {
 	return out.Grants, err
 }
 
-func grantPath(id grants.ID, verb string) string { return "/grants/" + url.PathEscape(string(id)) + verb }
+func grantPath(id grants.ID, verb string) string {
+	return "/grants/" + url.PathEscape(string(id)) + verb
+}
 
 // Show returns one grant.
 func (c *Client) Show(ctx context.Context, id grants.ID) (Grant, error) {

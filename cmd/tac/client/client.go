@@ -68,6 +68,7 @@ const (
 	CodeInvalid         = "invalid"
 	CodeUnauthenticated = "unauthenticated"
 	CodeDenied          = "denied"
+	CodeNotFound        = "not_found"
 	CodeConflict        = "conflict"
 	CodeUnavailable     = "unavailable"
 )
@@ -195,6 +196,9 @@ func (c *Client) send(r *http.Request) (status int, header http.Header, data []b
 func lost(ctx context.Context, where string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &UnreachableError{Where: where, Err: errors.New("it does not answer in time")}
 	}
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

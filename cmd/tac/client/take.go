@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tigeraccess/tac/grants"
@@ -47,6 +48,9 @@ func (c *Client) Take(ctx context.Context, id grants.ID, replace bool) (Taken, e
 	switch {
 	case err != nil && IsPassing(err) && old != nil && !replace:
 		return held.taken(*old, err), nil
+	case isNotFound(err):
+		_ = held.Remove() // nothing of it is of use; the refusal matters more
+		return Taken{}, err
 	case err != nil:
 		return Taken{}, err
 	case g.Phase != grants.PhaseActive:
@@ -57,7 +61,12 @@ func (c *Client) Take(ctx context.Context, id grants.ID, replace bool) (Taken, e
 	case old != nil && !replace && old.lasts(c.Now()):
 		return held.taken(kept{Grant: g, Credential: old.Credential}, nil), nil
 	}
-	return c.take(ctx, held, g, old, replace)
+	return c.take(ctx, held, id, g, old, replace)
+}
+
+func isNotFound(err error) bool {
+	var refusal *Error
+	return errors.As(err, &refusal) && refusal.Code == CodeNotFound
 }
 
 func (k kept) lasts(now time.Time) bool {
@@ -73,7 +82,7 @@ func (h Held) taken(k kept, unsure error) Taken {
 }
 
 // take claims and keeps what comes.
-func (c *Client) take(ctx context.Context, held Held, g Grant, old *kept, replace bool) (Taken, error) {
+func (c *Client) take(ctx context.Context, held Held, id grants.ID, g Grant, old *kept, replace bool) (Taken, error) {
 	key, err := held.claimKey()
 	if err != nil {
 		return Taken{}, err
@@ -84,12 +93,11 @@ func (c *Client) take(ctx context.Context, held Held, g Grant, old *kept, replac
 			return Taken{}, err
 		}
 	}
-	claimed, credential, err := c.claim(ctx, g.ID, key, public, replace)
+	claimed, credential, err := c.claim(ctx, id, key, public, replace)
 	switch {
 	case err == nil:
 	case g.Over():
-		// The refusal says how it ended; nothing kept of it is of use.
-		_ = held.Remove()
+		_ = held.Remove() // as above: the refusal says how it ended
 		return Taken{}, err
 	case old != nil && !replace:
 		return held.taken(*old, err), nil // the last seconds of a slice are better than nothing

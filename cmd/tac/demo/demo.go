@@ -11,6 +11,8 @@ import (
 
 	"github.com/tigeraccess/tac/bot/sandbox"
 	"github.com/tigeraccess/tac/bot/sandbox/github"
+	"github.com/tigeraccess/tac/cmd/tac/server"
+	"github.com/tigeraccess/tac/cmd/tac/starter"
 	"github.com/tigeraccess/tac/grants"
 )
 
@@ -28,19 +30,24 @@ var ErrFailed = errors.New("a claim of the demo did not hold")
 
 // Run plays the demo. It ends with ErrFailed unless every claim held.
 func Run(ctx context.Context, o Options) error {
-	d := &telling{out: o.Out, ctx: ctx}
+	d := &telling{out: o.Out, ctx: ctx, listen: o.Listen}
 	log := slog.New(slog.DiscardHandler)
 	if o.Log != nil {
 		log = slog.New(slog.NewTextHandler(o.Log, nil))
 	}
-	w, err := NewWorld(ctx, Setting{Clock: sandbox.NewRunningClock(night), Log: log})
+	start := night
+	if !o.Once {
+		// Whoever goes on trying afterwards should find today's date.
+		start = time.Now().Add(-moved).UTC()
+	}
+	w, err := NewWorld(ctx, Setting{Clock: sandbox.NewRunningClock(start), Log: log, Files: rotaFrom(start)})
 	if err != nil {
 		return fmt.Errorf("start the demo: %w", err)
 	}
 	defer w.Close()
 	d.world = w
 	w.Alerts = d.alerted
-	d.opening()
+	d.opening(start)
 	if err := d.playAll(); err != nil {
 		return err
 	}
@@ -63,6 +70,7 @@ type telling struct {
 	out            io.Writer
 	world          *World
 	one            *Replica
+	listen         string
 	passed, failed int
 	alerts         []string
 }
@@ -131,7 +139,7 @@ func (d *telling) until(what string, holds func() (bool, error)) error {
 	}
 }
 
-func (d *telling) opening() {
+func (d *telling) opening(start time.Time) {
 	w := d.world
 	d.printf(`tac: just-in-time access by pull request.
 
@@ -143,24 +151,35 @@ Everything below runs in this one process, each part behind its real protocol:
   SSH         %s          the way that bob needs
 tac itself is the real one: only these addresses differ from production. The
 demo's clock starts on %s and is moved forward where a story says so.
-`, w.GitHub.URL(), w.Vault.URL(), w.Slack.URL(), w.Postgres.Addr(), w.SSH.Addr(), night.Format("Monday, 2 January 2006, 15:04 MST"))
+`, w.GitHub.URL(), w.Vault.URL(), w.Slack.URL(), w.Postgres.Addr(), w.SSH.Addr(), start.Format("Monday, 2 January 2006, 15:04 MST"))
 }
 
-// night is when the demo begins: alice is on call and nobody else is up.
+// night is when `demo --once` begins: alice is on call and nobody else is up.
 var night = Start.Add(-11*time.Hour + 7*time.Minute)
 
-func (d *telling) playAll() error {
-	one, err := d.world.NewReplica("one")
+// moved is how far the stories move the clock.
+const moved = 2*time.Hour + 11*time.Minute + grants.RetireAfter
+
+// rotaFrom puts alice on call in the week of start.
+func rotaFrom(start time.Time) map[string]string {
+	const roles = "policies/roles.yaml"
+	all, err := starter.Files()
 	if err != nil {
+		return nil // NewWorld meets the same error and reports it
+	}
+	week := "start: " + start.AddDate(0, 0, -1).Format("2006-01-02") + "T09:00:00"
+	return map[string]string{roles: strings.Replace(all[roles], "start: 2026-01-05T09:00:00", week, 1)}
+}
+
+func (d *telling) playAll() error {
+	if err := d.start("one"); err != nil {
 		return err
 	}
-	d.world.Run(d.ctx, one)
-	d.one = one
 	scenes := []struct {
 		title string
 		play  func() error
 	}{
-		{"a. On call at 3 am: access at once, and gone when its time is over", d.onCall},
+		{"a. On call: access at once, and gone when its time is over", d.onCall},
 		{"b. More than policy gives at once: people decide, and the one who asked does not count", d.reviewed},
 		{"c. A stranger is refused, and told what would have worked", d.stranger},
 		{"d. Going around the rules: a push after the approval, a grant pushed straight to main", d.around},
@@ -173,6 +192,21 @@ func (d *telling) playAll() error {
 			return fmt.Errorf("%w: %w", ErrFailed, err)
 		}
 	}
+	return nil
+}
+
+// start runs a replica, which the stories go on with.
+func (d *telling) start(name string) error {
+	r, err := d.world.NewReplica(name, func(c *server.Config, _ *server.Options) {
+		if d.listen != "" {
+			c.Listen = d.listen
+		}
+	})
+	if err != nil {
+		return err
+	}
+	d.world.Run(d.ctx, r)
+	d.one = r
 	return nil
 }
 
@@ -199,11 +233,4 @@ func (d *telling) log() error {
 func subject(c github.Commit) string {
 	line, _, _ := strings.Cut(c.Message, "\n")
 	return line
-}
-
-// stay keeps everything up until the context ends.
-func (d *telling) stay(o Options) error {
-	d.printf("\nEverything stays up until you press Ctrl-C.\n")
-	<-d.ctx.Done()
-	return nil
 }

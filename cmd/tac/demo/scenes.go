@@ -330,12 +330,10 @@ func (d *telling) killed() error {
 	w.Stop(d.one)
 	d.check(err != nil && len(w.Postgres.Users()) == 1, "left behind: a database user that nobody holds the password of")
 
-	two, err := w.NewReplica("two")
-	if err != nil {
+	if err := d.start("two"); err != nil {
 		return err
 	}
-	w.Run(d.ctx, two)
-	d.one = two
+	two := d.one
 	d.say("another replica takes over; two minutes pass, until no call of the dead one can still be under way")
 	w.Clock.Advance(grants.RetireAfter + time.Second)
 	err = d.until("the orphan is gone", func() (bool, error) { return len(w.Postgres.Users()) == 0 && len(w.Vault.Leases()) == 0, nil })

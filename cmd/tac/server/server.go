@@ -78,7 +78,7 @@ func New(c Config, o Options) (*Server, error) {
 		return nil, fmt.Errorf("set up Vault: %w", err)
 	}
 	b := bot.Config{
-		Repository: repository, Forge: forge, Vault: vault,
+		Repository: repository, Forge: forge, Vault: vault, Branch: c.GitHub.Branch,
 		Zones: time.LoadLocation, Now: o.Now, Log: o.Log,
 		Resync: c.Resync, RemoveEvery: c.RemoveEvery, Workers: c.Workers,
 		Steps: o.Steps, Alert: o.Alert,

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/policies"
+)
+
+// repository is what a clone of a grants repository holds.
+type repository struct {
+	policies []policies.File
+	grants   []policies.File
+	// findings are files that look like ours and that the bot does not read:
+	// a policy that does not count is worse than none.
+	findings []policies.Finding
+}
+
+// mostFile bounds what is read of one file: twice of what the strictest
+// reader would take, so that it says itself how much too large a file is.
+const mostFile = 8 << 20
+
+// readRepository reads policies/ and grants/ below dir. Nothing is followed
+// out of it: what the bot reads from git are plain files only.
+func readRepository(dir string) (repository, error) {
+	var r repository
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return r, fmt.Errorf("read the grants repository: %w", err)
+	}
+	defer root.Close()
+	for _, top := range []string{"policies", "grants"} {
+		info, err := root.Lstat(top)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return r, fmt.Errorf("read the grants repository: %w", err)
+		case !info.IsDir():
+			r.fault(top, "file/not-plain", "this has to be a folder, and not a link to one")
+			continue
+		}
+		err = fs.WalkDir(root.FS(), top, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			return r.file(root, name, d)
+		})
+		if err != nil {
+			return r, fmt.Errorf("read the grants repository: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func (r *repository) fault(name, code, format string, args ...any) {
+	r.findings = append(r.findings, policies.Finding{
+		File: name, Line: 1, Column: 1, Severity: policies.SeverityError, Code: code, Message: fmt.Sprintf(format, args...),
+	})
+}
+
+func (r *repository) file(root *os.Root, name string, d fs.DirEntry) error {
+	switch path.Ext(name) {
+	case ".yaml":
+	case ".yml":
+		r.fault(name, "file/ignored", "tac reads files that end in .yaml; rename this one")
+		return nil
+	default:
+		return nil
+	}
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		r.fault(name, "file/not-plain", "tac reads plain files only, and this is %s; put the content itself here", kindOf(info.Mode()))
+		return nil
+	case runtime.GOOS != "windows" && info.Mode().Perm()&0o100 != 0:
+		r.fault(name, "file/not-plain", "tac does not read files that are executable; run: chmod -x %s", name)
+		return nil
+	case info.Size() > mostFile:
+		r.fault(name, "file/too-large", "the file has %d bytes; at most %d are read", info.Size(), mostFile)
+		return nil
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostFile))
+	if err != nil {
+		return err
+	}
+	file := policies.File{Path: name, Data: data}
+	if strings.HasPrefix(name, "policies/") {
+		r.policies = append(r.policies, file)
+	} else {
+		r.grants = append(r.grants, file)
+	}
+	return nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode.IsDir():
+		return "a folder"
+	}
+	return "something else"
+}
+
+// errNoPolicies says that a folder is no grants repository.
+var errNoPolicies = errors.New("no policy documents here; is this a grants repository?")
+
+// load compiles the policies. Files below a testdata folder are read, as the
+// bot reads them, but do not make a grants repository out of a source tree.
+func (r *repository) load() (*policies.Set, []policies.Finding, error) {
+	documents := false
+	for _, f := range r.policies {
+		documents = documents || !strings.Contains(f.Path, "/testdata/")
+	}
+	if !documents && len(r.findings) == 0 {
+		return nil, nil, errNoPolicies
+	}
+	set, findings := policies.Load(r.policies, time.LoadLocation)
+	return set, append(findings, r.findings...), nil
+}
+
+// line returns one line of a file, without its end; false where there is none.
+func (r *repository) line(name string, n int) (string, bool) {
+	for _, files := range [][]policies.File{r.policies, r.grants} {
+		for _, f := range files {
+			if f.Path != name {
+				continue
+			}
+			lines := bytes.Split(f.Data, []byte("\n"))
+			if n < 1 || n > len(lines) {
+				return "", false
+			}
+			return strings.TrimSuffix(string(lines[n-1]), "\r"), true
+		}
+	}
+	return "", false
+}
+
+// lint returns everything wrong with the repository, by file.
+func (r *repository) lint() ([]policies.Finding, error) {
+	set, findings, err := r.load()
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, set.Lint()...)
+	for _, f := range r.grants {
+		if _, _, ours := grants.ParsePath(f.Path); !ours {
+			r.grantElsewhere(f.Path, &findings)
+			continue
+		}
+		findings = append(findings, policies.LintGrant(f.Path, f.Data, set)...)
+	}
+	return findings, nil
+}
+
+func (r *repository) grantElsewhere(name string, findings *[]policies.Finding) {
+	*findings = append(*findings, policies.Finding{
+		File: name, Line: 1, Column: 1, Severity: policies.SeverityError, Code: "grant/place",
+		Message: "grants stand at grants/RESOURCE/ID.yaml, as in grants/postgres-prod/20261122-k3v9q2m4tz.yaml",
+	})
+}
