@@ -128,7 +128,7 @@ func (b *Bot) known(ctx context.Context, key grants.IntentKey, a Ask) (Answer, e
 		return Answer{}, nil
 	case r.Key != key.String():
 		return Answer{}, refuse(CodeConflict, "by chance the id of this request is taken; please ask again")
-	case r.Grant.Duration != a.Duration:
+	case r.Grant.Duration != a.Duration || r.Grant.Reason != a.Reason || r.Grant.Ticket != a.Ticket:
 		return Answer{}, refuse(CodeConflict, "the same idempotency key was used for another request (%s)", r.Grant.ID)
 	}
 	b.Wake(r.Grant.ID)

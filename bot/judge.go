@@ -240,8 +240,7 @@ func (b *Bot) decide(ctx context.Context, j *judgement, set *policies.Set, at ti
 	j.facts = facts
 	j.decision = set.Evaluate(policies.RequestOf(j.grant), facts)
 	if r, ok := set.Resource(j.grant.Resource); ok {
-		v := r.Vault
-		j.target = grants.Target{Engine: string(v.Engine), Path: v.Path, Policy: v.Policy, Principals: v.Principals, Slice: v.Slice}
+		j.target = r.Vault
 	}
 	j.count = set.CountApprovals(j.decision, policies.Proposal{Head: j.pull.Head, Requester: j.grant.Requester, Banned: b.banned(j.pull)}, reviews, facts)
 	j.verdict = ruling(j.decision, j.count)

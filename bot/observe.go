@@ -118,9 +118,7 @@ func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (er
 		return nil // it ends whatever else is true: nothing may keep it
 	}
 	if r.State == grants.Issued && r.WrapAccessor != "" {
-		if s.Taken, err = b.Vault.Taken(ctx, r); err != nil {
-			return fmt.Errorf("find out whether the credential was taken: %w", err)
-		}
+		s.Taken = b.taken(ctx, r)
 	}
 	starting := !r.Grant.Start.IsZero() && !r.Started && !s.Clocks.Earliest.Before(r.StartsAt)
 	if starting && s.main != nil {
@@ -158,6 +156,20 @@ func (b *Bot) lookAgain(ctx context.Context, s *sight, r *grants.Record) {
 
 // fileState is what main holds of a grant. One grant has one file: another of
 // its id, for another resource, is as good as a changed one.
+// taken asks Vault whether the wrapped credential was opened. Not being able
+// to ask is no answer, and keeps nothing else from being done.
+func (b *Bot) taken(ctx context.Context, r *grants.Record) grants.Ruling {
+	opened, err := b.Vault.Taken(ctx, r)
+	switch {
+	case err != nil:
+		b.Log.Warn("it cannot be seen whether the credential was taken", "grant", r.Grant.ID, "error", err)
+		return grants.Unknown
+	case opened:
+		return grants.Yes
+	}
+	return grants.No
+}
+
 func fileState(m *mainSight, r *grants.Record) grants.FileState {
 	entry, paths := m.files[r.Grant.Path()], m.paths[r.Grant.ID]
 	switch {
@@ -294,6 +306,9 @@ func (b *Bot) observeLanding(ctx context.Context, id grants.ID, s *sight, c worl
 	s.Landing = &grants.Landing{Commit: c.Hash, LandedAt: c.Time}
 	j, err := b.judgeLanding(ctx, id, s.main, c)
 	if err != nil {
+		if b.Now().Sub(c.Time).Abs() >= alertAfter {
+			b.Alert(id, "the merge "+c.Hash+" cannot be judged: "+err.Error())
+		}
 		return fmt.Errorf("judge the merge %s: %w", c.Hash, err)
 	}
 	s.judgement, s.Verdict = j, j.verdict

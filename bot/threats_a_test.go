@@ -104,13 +104,6 @@ func (tn *town) unclaimable(r *demo.Replica, id grants.ID, login string) {
 	tn.nothingIssued()
 }
 
-// claimable fails the test unless login gets the credential.
-func (tn *town) claimable(r *demo.Replica, id grants.ID, login string) {
-	tn.t.Helper()
-	_, _, err := r.Bot.Claim(tn.t.Context(), person(login), id, bot.ClaimAsk{Key: "a claim key of one's own"})
-	tn.must(err)
-}
-
 // unmerged fails the test unless the grant, once all has settled, never came
 // to main and gives nothing.
 func (tn *town) unmerged(r *demo.Replica, id grants.ID, login string) {
@@ -173,6 +166,7 @@ func (tn *town) asked(method, ending string) (n int) {
 
 // moment is a sweep in which something is merged, and what disturbs it.
 type moment struct {
+	files map[string]string // of the grants repository
 	// stage brings a town to just before the sweep.
 	stage func(tn *town) (r *demo.Replica, id grants.ID)
 	// disturb happens right before one of the sweep's calls of GitHub.
@@ -186,7 +180,7 @@ type moment struct {
 // once for each of them with the disturbance right before it.
 func atEveryCall(t *testing.T, m moment) {
 	t.Helper()
-	tn := newTown(t, nil)
+	tn := newTown(t, m.files)
 	r, _ := m.stage(tn)
 	tn.GitHub.ResetCalls()
 	tn.must(tn.sync(r))
@@ -201,7 +195,7 @@ func atEveryCall(t *testing.T, m moment) {
 		t.Run(fmt.Sprintf("before call %d", i), func(t *testing.T) {
 			t.Parallel()
 			t.Log(call)
-			tn := newTown(t, nil)
+			tn := newTown(t, m.files)
 			r, id := m.stage(tn)
 			tn.GitHub.Order(sandbox.Fault{Skip: i, When: sandbox.Pass, Do: func(*http.Request) { m.disturb(tn, id) }})
 			_ = tn.sync(r) // what it reports is part of the disturbance

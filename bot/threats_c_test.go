@@ -34,6 +34,13 @@ func started(t *testing.T) (*town, *demo.Replica) {
 	return tn, r
 }
 
+// takes has login claim the credential of the grant.
+func (tn *town) takes(r *demo.Replica, id grants.ID, login string) {
+	tn.t.Helper()
+	_, _, err := r.Bot.Claim(tn.t.Context(), person(login), id, bot.ClaimAsk{Key: "a claim key of one's own"})
+	tn.must(err)
+}
+
 // proposes has login push files on a branch of their own and open a pull
 // request with it.
 func (tn *town) proposes(login string, files map[string]string, deleted ...string) int {
@@ -207,7 +214,7 @@ func TestC8_AHandWrittenGrantOfOnesOwnLives(t *testing.T) {
 	if record.Grant != g || record.Grant.Attestation != "" || record.Grant.Via != grants.ViaGit {
 		t.Errorf("consented to %+v", record.Grant)
 	}
-	tn.claimable(r, h.ID, "alice")
+	tn.takes(r, h.ID, "alice")
 	tn.Clock.Advance(2*time.Hour + time.Minute)
 	tn.settle(r)
 	tn.phase(r, h.ID, grants.PhaseClosed)
@@ -248,7 +255,7 @@ func TestC2_GrantsOnMainAreNeverChanged(t *testing.T) {
 	alices := func(tn *town, r *demo.Replica) grants.Grant {
 		id := tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
 		tn.settle(r)
-		tn.claimable(r, id, "alice")
+		tn.takes(r, id, "alice")
 		record, err := r.Bot.Vault.Record(tn.t.Context(), id)
 		tn.must(err)
 		return record.Grant
@@ -382,7 +389,7 @@ func TestC3_OnlyAPlainFileIsAGrant(t *testing.T) {
 			}
 			id := tn.ask(r, "alice", "postgres-prod", time.Hour)
 			tn.settle(r)
-			tn.claimable(r, id, "alice")
+			tn.takes(r, id, "alice")
 		})
 	}
 }

@@ -178,7 +178,7 @@ func TestC6_TheRefusalIsReadyToPaste(t *testing.T) {
 	tn.must(tn.GitHub.ReopenPull(demo.Repository, pull, "alice"))
 	tn.settle(r)
 	tn.phase(r, g.ID, grants.PhaseApproved)
-	tn.claimable(r, g.ID, "alice")
+	tn.takes(r, g.ID, "alice")
 }
 
 func TestC7_ForksAreNeverRead(t *testing.T) {

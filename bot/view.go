@@ -68,7 +68,7 @@ func (b *Bot) view(id grants.ID, phase grants.Phase, s *sight) View {
 	}
 	if s.main != nil {
 		if resource, ok := s.main.set.Resource(g.Resource); ok {
-			v.Engine, v.Connect = string(resource.Vault.Engine), resource.Connect
+			v.Engine, v.Connect = resource.Vault.Engine, resource.Connect
 		}
 	}
 	return v

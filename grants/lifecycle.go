@@ -160,7 +160,7 @@ type Observed struct {
 	Frozen   bool    // the default branch was rewritten: no new access
 	Holder   Verdict // whether requester and resource still exist: No ends the grant
 	Claim    *Claim
-	Taken    bool // the wrapped credential was opened: seen, not supposed
+	Taken    Ruling // whether the wrapped credential was opened: seen, not supposed
 	Record   *Record
 }
 
@@ -421,15 +421,24 @@ func live(o Observed, r *Record) (Phase, Step) {
 		return PhaseApproved, Step{Kind: Retire, Why: "the credential ended before the grant"}
 	case r.LeaseExpires.Before(r.EndsAt) && !r.LeaseCapped && left >= LeastLeft && r.LeaseExpires.Sub(o.Clocks.Latest) >= LeastLeft:
 		return PhaseActive, Step{Kind: Renew}
-	case r.State == Issued && o.Taken:
+	case r.State == Issued && o.Taken == Yes:
 		return PhaseActive, Step{Kind: ConfirmTake}
-	case r.State == Issued && !o.Clocks.Earliest.Before(takeBy(r)):
+	case r.State == Issued && untaken(o, r):
 		return PhaseActive, Step{Kind: Retire, Why: "nobody took the credential in time"}
 	}
 	if warn := warnAt(r); !r.Warned && !o.Clocks.Latest.Before(warn) {
 		return PhaseActive, Step{Kind: Warn}
 	}
 	return PhaseActive, Step{Kind: Wait, Until: wake(o, r)}
+}
+
+// untaken reports that nobody has the credential and its time to be taken is
+// over. What could not be seen counts only once the wrapping itself has ended.
+func untaken(o Observed, r *Record) bool {
+	if o.Taken == Unknown && o.Clocks.Earliest.Before(r.WrapExpires) {
+		return false
+	}
+	return !o.Clocks.Earliest.Before(takeBy(r))
 }
 
 // takeBy is when an issued credential must be in its holder's hands. One that

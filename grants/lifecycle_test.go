@@ -107,10 +107,12 @@ func TestNext(t *testing.T) {
 		{"a lease in its last minute is not renewed", present(grants.Observed{Record: record(grants.Delivered, func(r *grants.Record) { r.LeaseExpires = noon.Add(59 * time.Second) })}), grants.PhaseActive, grants.Wait},
 		{"a capped lease is not renewed for ever", present(grants.Observed{Record: record(grants.Delivered, func(r *grants.Record) { r.LeaseExpires, r.LeaseCapped = noon.Add(time.Hour), true })}), grants.PhaseActive, grants.Wait},
 		{"a lease that ended is retired", present(grants.Observed{Clocks: at(noon.Add(time.Hour)), Record: record(grants.Delivered, func(r *grants.Record) { r.LeaseExpires = noon.Add(time.Hour) })}), grants.PhaseApproved, grants.Retire},
-		{"an untaken credential is retired after a minute", present(grants.Observed{Clocks: at(noon.Add(time.Minute)), Record: record(grants.Issued)}), grants.PhaseActive, grants.Retire},
-		{"a taken one is noted at once", present(grants.Observed{Record: record(grants.Issued), Taken: true}), grants.PhaseActive, grants.ConfirmTake},
+		{"an untaken credential is retired after a minute", present(grants.Observed{Clocks: at(noon.Add(time.Minute)), Record: record(grants.Issued), Taken: grants.No}), grants.PhaseActive, grants.Retire},
+		{"one of which nothing is known is left alone while its wrapping lives", present(grants.Observed{Clocks: at(noon.Add(4 * time.Minute)), Record: record(grants.Issued, wrapped)}), grants.PhaseActive, grants.Wait},
+		{"and retired when that has ended", present(grants.Observed{Clocks: at(noon.Add(5 * time.Minute)), Record: record(grants.Issued, wrapped)}), grants.PhaseActive, grants.Retire},
+		{"a taken one is noted at once", present(grants.Observed{Record: record(grants.Issued), Taken: grants.Yes}), grants.PhaseActive, grants.ConfirmTake},
 		{"a credential sent by message has until its wrapping ends", present(grants.Observed{Clocks: at(noon.Add(4 * time.Minute)), Record: record(grants.Issued, sent)}), grants.PhaseActive, grants.Wait},
-		{"then it is retired too", present(grants.Observed{Clocks: at(noon.Add(4*time.Minute + 30*time.Second)), Record: record(grants.Issued, sent)}), grants.PhaseActive, grants.Retire},
+		{"then it is retired too", present(grants.Observed{Clocks: at(noon.Add(4*time.Minute + 30*time.Second)), Record: record(grants.Issued, sent), Taken: grants.No}), grants.PhaseActive, grants.Retire},
 		{"a live credential is left alone", present(grants.Observed{Record: record(grants.Delivered)}), grants.PhaseActive, grants.Wait},
 		{"a claim from elsewhere changes nothing", present(grants.Observed{Record: record(grants.Delivered), Claim: claim("other", grants.Yes)}), grants.PhaseActive, grants.Wait},
 		{"a claim with --replace retires", present(grants.Observed{Record: record(grants.Delivered), Claim: &grants.Claim{Holder: "other", Replace: true, Verdict: verdict(grants.Yes)}}), grants.PhaseActive, grants.Retire},
@@ -153,4 +155,5 @@ func TestNext(t *testing.T) {
 
 func scheduled(r *grants.Record) { r.Grant.Start = r.StartsAt }
 func sliced(r *grants.Record)    { r.Target.Slice = 10 * time.Minute }
-func sent(r *grants.Record)      { r.Sent, r.WrapExpires = true, noon.Add(5*time.Minute) }
+func wrapped(r *grants.Record)   { r.WrapExpires = noon.Add(5 * time.Minute) }
+func sent(r *grants.Record)      { wrapped(r); r.Sent = true }

@@ -210,7 +210,12 @@ func (w *life) observe(trouble bool) grants.Observed {
 	if w.record != nil && !w.record.Grant.Start.IsZero() {
 		o.Verdict = verdict([]grants.Ruling{grants.Yes, grants.Yes, grants.Yes, grants.No, grants.Unknown}[w.rng.IntN(5)])
 	}
-	o.Taken = w.wrapTaken && known()
+	if known() {
+		o.Taken = grants.No
+		if w.wrapTaken {
+			o.Taken = grants.Yes
+		}
+	}
 	if known() {
 		o.Holder = verdict(grants.Yes)
 	}

@@ -59,13 +59,21 @@ const (
 	OutcomeWithdrawn Outcome = "withdrawn"
 )
 
+// The engines of Vault that a target may be of. A generic one is any path
+// whose read answers with a lease.
+const (
+	EngineDatabase = "database"
+	EngineSSH      = "ssh"
+	EngineGeneric  = "generic"
+)
+
 // Target is what Vault needs in order to open a resource. It is copied into
 // the record at the consent, so that ending a grant never depends on what
 // policy says later.
 type Target struct {
-	Engine     string        // database, ssh, or generic (any path that answers with a lease)
-	Path       string        // as in database/creds/postgres-prod
-	Policy     string        // the Vault policy that may read the path and nothing else
+	Engine     string        // one of the Engine constants
+	Path       string        // mount, verb and role, as in database/creds/postgres-prod
+	Policy     string        // the Vault policy that may use the path and nothing else
 	Principals []string      // ssh: the users that the certificate names
 	Slice      time.Duration // longest life of one certificate; 0: the engine gives leases
 }

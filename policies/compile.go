@@ -342,16 +342,16 @@ func checkVaultPath(s string) error {
 	return nil
 }
 
-func (c *compiler) vault(spec *resourceSpec) VaultTarget {
+func (c *compiler) vault(spec *resourceSpec) grants.Target {
 	v := &spec.Vault
-	t := VaultTarget{
-		Engine: Engine(checked(c, "spec.vault.engine", v.Engine, func(s string) error {
-			switch Engine(s) {
-			case EngineDatabase, EngineSSH, EngineGeneric:
+	t := grants.Target{
+		Engine: checked(c, "spec.vault.engine", v.Engine, func(s string) error {
+			switch s {
+			case grants.EngineDatabase, grants.EngineSSH, grants.EngineGeneric:
 				return nil
 			}
 			return fmt.Errorf("expected database, ssh or generic, found %s", strictyaml.Quote(s))
-		})),
+		}),
 		Path: checked(c, "spec.vault.path", v.Path, checkVaultPath),
 		Policy: checked(c, "spec.vault.policy", v.Policy, func(s string) error {
 			if !vaultNameForm.MatchString(s) {
@@ -368,7 +368,7 @@ func (c *compiler) vault(spec *resourceSpec) VaultTarget {
 			return nil
 		}))
 	}
-	if t.Engine == EngineSSH {
+	if t.Engine == grants.EngineSSH {
 		t.Slice = c.length("spec.vault.slice", v.Slice, DefaultSlice, time.Minute, DefaultSlice)
 		if len(t.Principals) == 0 {
 			c.fault(v.Engine.Pos, "value", "spec.vault: ssh needs principals, the users that a certificate admits")

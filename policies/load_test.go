@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"github.com/tigeraccess/tac/grants"
 	"slices"
 	"strings"
 	"testing"
@@ -12,12 +13,12 @@ func TestTheDocumentsOfTheDesignLoad(t *testing.T) {
 	want := []Resource{
 		{
 			Name: "bastion", Owners: []string{"platform"}, Connect: "ssh deploy@bastion.internal",
-			Vault: VaultTarget{Engine: EngineSSH, Path: "ssh/sign/bastion", Policy: "tac-bastion", Principals: []string{"deploy"}, Slice: 10 * minute},
+			Vault: grants.Target{Engine: grants.EngineSSH, Path: "ssh/sign/bastion", Policy: "tac-bastion", Principals: []string{"deploy"}, Slice: 10 * minute},
 		},
 		{
 			Name: "postgres-prod", Description: "payments primary, read-write", Owners: []string{"payments"}, MaxDuration: 8 * hour,
 			Connect: `psql -h db.internal -U "$TAC_USERNAME" payments`,
-			Vault:   VaultTarget{Engine: EngineDatabase, Path: "database/creds/postgres-prod", Policy: "tac-postgres-prod"},
+			Vault:   grants.Target{Engine: grants.EngineDatabase, Path: "database/creds/postgres-prod", Policy: "tac-postgres-prod"},
 		},
 	}
 	got := s.Resources()

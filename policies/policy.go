@@ -160,28 +160,9 @@ type Resource struct {
 	Name        string
 	Description string
 	Owners      []string // roles, as written
-	Vault       VaultTarget
+	Vault       grants.Target
 	MaxDuration time.Duration // zero: the resource sets no ceiling
 	Connect     string        // a shell line for people; holds no secret
-}
-
-// Engine is a kind of Vault secrets engine.
-type Engine string
-
-// The engines. A generic one is any path whose read returns a lease.
-const (
-	EngineDatabase Engine = "database"
-	EngineSSH      Engine = "ssh"
-	EngineGeneric  Engine = "generic"
-)
-
-// VaultTarget says where Vault issues the credential of a resource.
-type VaultTarget struct {
-	Engine     Engine
-	Path       string        // mount, verb and role, as in database/creds/postgres-prod
-	Policy     string        // the Vault policy that the grant's token gets
-	Principals []string      // ssh: the users that a certificate admits
-	Slice      time.Duration // ssh: how long one certificate lives; zero otherwise
 }
 
 // Resource returns the resource of that name; false where there is none.

@@ -29,7 +29,6 @@ type Command struct {
 const Help = `/tac request RESOURCE DURATION "REASON" [TICKET] [--start TIME]: ask for access
 /tac list: what you hold, and what waits for you
 /tac show ID: one grant and why it was decided so
-/tac extend ID DURATION: ask for more time
 /tac drop ID: give access back before its end
 /tac revoke ID REASON: end somebody's access
 /tac help: this list

@@ -68,8 +68,13 @@ func (p *player) step() (*time.Time, error) {
 		o.Claim = &grants.Claim{Holder: "holder-1", Verdict: grants.Verdict{Ruling: grants.Yes}}
 	}
 	if rec.State == grants.Issued {
-		if o.Taken, err = p.r.Taken(ctx, rec); err != nil {
+		taken, err := p.r.Taken(ctx, rec)
+		if err != nil {
 			return nil, err
+		}
+		o.Taken = grants.No
+		if taken {
+			o.Taken = grants.Yes
 		}
 	}
 	_, step := grants.Next(o)

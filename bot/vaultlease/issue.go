@@ -14,9 +14,6 @@ import (
 	"github.com/tigeraccess/tac/grants/world"
 )
 
-// engineSSH is the one engine that signs instead of leasing.
-const engineSSH = "ssh"
-
 // cleanUpDeadline bounds what is done only to leave less behind; nothing
 // depends on it.
 const cleanUpDeadline = 10 * time.Second
@@ -131,9 +128,9 @@ func checkTarget(t grants.Target) error {
 		return fmt.Errorf("%.80q is not a path of an engine", t.Path)
 	case t.Policy == "":
 		return errors.New("the target names no policy")
-	case (t.Engine == engineSSH) != (t.Slice > 0):
+	case (t.Engine == grants.EngineSSH) != (t.Slice > 0):
 		return errors.New("ssh needs a slice, and no other engine may have one")
-	case t.Engine == engineSSH && len(t.Principals) == 0:
+	case t.Engine == grants.EngineSSH && len(t.Principals) == 0:
 		// A certificate that names nobody is valid for everybody.
 		return errors.New("ssh needs principals")
 	}

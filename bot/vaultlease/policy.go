@@ -64,7 +64,7 @@ path "sys/leases/count" { capabilities = ["read"] }
 // TargetPolicy returns the policy that a grant's token has: its one path.
 func TargetPolicy(t grants.Target) string {
 	capability := "read"
-	if t.Engine == engineSSH {
+	if t.Engine == grants.EngineSSH {
 		capability = "update"
 	}
 	return fmt.Sprintf("path %q { capabilities = [%q] }\n", t.Path, capability)
@@ -74,7 +74,7 @@ func TargetPolicy(t grants.Target) string {
 func (p Plan) databases() []string {
 	mounts := map[string]bool{}
 	for _, t := range p.Targets {
-		if mount, _, ok := strings.Cut(t.Path, "/creds/"); ok && t.Engine == "database" {
+		if mount, _, ok := strings.Cut(t.Path, "/creds/"); ok && t.Engine == grants.EngineDatabase {
 			mounts[mount] = true
 		}
 	}

@@ -77,7 +77,7 @@ func (c *Client) tryTarget(ctx context.Context, t grants.Target, longest time.Du
 	}
 	c.discard(ctx, probe.rec.Accessor)
 	mount, name, ok := strings.Cut(t.Path, "/creds/")
-	if t.Engine != "database" || !ok {
+	if t.Engine != grants.EngineDatabase || !ok {
 		return nil
 	}
 	a, err := c.call(ctx, request{path: mount + "/roles/" + name})

@@ -60,6 +60,7 @@ func TestEachRuleCanFail(t *testing.T) {
 
 		{"files are short and say what they are for", "no long files", "bot/a.go", strings.Repeat("\n", longestFile+1), "more than the 600"},
 		{"files are short and say what they are for", "no testing in the product", "bot/a.go", `import "testing"`, "imports testing"},
+		{"files are short and say what they are for", "no dot imports", "grants/a.go", `import . "time"; var at = Now()`, "a dot import of time"},
 		{"files are short and say what they are for", "no init", "bot/a.go", `func init() {}`, "an init function"},
 		{"files are short and say what they are for", "methods may be called so", "bot/a.go", `type T int; func (T) init() {}`, ""},
 	}

@@ -470,7 +470,10 @@ func shapes(s source) (found []violation) {
 	if s.test() {
 		return found
 	}
-	for target := range maps.Values(s.imports()) {
+	for name, target := range s.imports() {
+		if strings.HasPrefix(name, ".") {
+			found = append(found, s.violation(s.ast.Package, target, "a dot import of %s hides where names come from, from readers and from this test", target))
+		}
 		if target == "testing" || strings.HasPrefix(target, "testing/") {
 			found = append(found, s.violation(s.ast.Package, target, "code that is not a test imports %s", target))
 		}

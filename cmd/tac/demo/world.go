@@ -251,7 +251,7 @@ func (w *World) setUpVault(ctx context.Context) error {
 		func() error {
 			return write("ssh/roles/bastion", map[string]any{
 				"key_type": "ca", "allow_user_certificates": true, "allowed_users": "deploy", "default_user": "deploy",
-				"ttl": "10m", "max_ttl": "10m", "allow_empty_principals": false, "default_extensions": map[string]string{"permit-pty": ""},
+				"ttl": "10m", "max_ttl": "10m", "allow_empty_principals": false, "allow_user_key_ids": true, "default_extensions": map[string]string{"permit-pty": ""},
 			})
 		},
 		func() error { return w.trustCA(ctx, admin) },
