@@ -271,7 +271,9 @@ func (b *Bot) retire(ctx context.Context, r *grants.Record, now time.Time) error
 // issue has Vault issue a credential for a claim that Next allowed.
 func (b *Bot) issue(ctx context.Context, s *sight) (*world.Credential, error) {
 	if apart := s.Clocks.Latest.Sub(s.Clocks.Earliest); apart > forgeSkew {
-		return nil, fmt.Errorf("the clocks of the bot, Vault and GitHub are %s apart; nothing is issued until they agree", apart.Round(time.Second))
+		why := fmt.Sprintf("the clocks of the bot, Vault and GitHub are %s apart; nothing is issued until they agree", apart.Round(time.Second))
+		b.Alert(s.grant.ID, why)
+		return nil, refuse(CodeUnavailable, "%s", why)
 	}
 	return b.Vault.Issue(ctx, s.Record, world.IssueClaim{Holder: s.claim.holder, PublicKey: s.claim.publicKey, Now: s.Clocks.Latest})
 }
@@ -283,14 +285,7 @@ func (b *Bot) issueForChat(ctx context.Context, s *sight) error {
 	if err != nil {
 		return err
 	}
-	user := ""
-	if p, ok := s.main.set.Person(s.grant.Requester.ID); ok {
-		user = p.Slack
-	}
-	if user == "" {
-		return fmt.Errorf("%s has no Slack account among the people", s.grant.Requester)
-	}
-	if err := b.Chat.Direct(ctx, user, credentialNotice(s, credential)); err != nil {
+	if err := b.Chat.Direct(ctx, b.chatUser(s), credentialNotice(s, credential)); err != nil {
 		return fmt.Errorf("send the credential: %w", err)
 	}
 	s.Record.Sent = true

@@ -286,6 +286,10 @@ func (b *Bot) issueToClaimant(ctx context.Context, s *sight) (*world.Credential,
 }
 
 func issueFailed(err error) *Error {
+	var refusal *Error
+	if errors.As(err, &refusal) {
+		return refusal // nothing was asked of Vault
+	}
 	return &Error{Code: CodeUnavailable, Cause: err,
 		Message: "Vault did not issue the credential; what may have come of it is being retired, please try again in two minutes"}
 }

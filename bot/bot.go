@@ -178,10 +178,14 @@ func (b *Bot) resync(ctx context.Context) {
 			return
 		case <-ticker.C:
 			now := b.Now()
-			if now.Before(next) && next.Sub(now) < 24*time.Hour {
+			upcoming := b.schedule.Next(now)
+			if now.Before(next) {
+				if upcoming.Before(next) { // the clock stepped back
+					next = upcoming
+				}
 				continue
 			}
-			next = b.schedule.Next(now)
+			next = upcoming
 			b.WakeAll()
 		}
 	}

@@ -52,14 +52,15 @@ func (j *judgement) no(rule, format string, args ...any) *judgement {
 // default branch as they are now. Nothing of the head is read but the one
 // grant file (threats.md I9). Teams may have been read as long ago as fresh.
 func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own bool, fresh time.Duration) (*judgement, error) {
-	j := &judgement{pull: pull, policy: m.tip}
+	j := &judgement{pull: pull}
 	if pull.Base != b.Branch {
 		return j.no("pull/base", "the pull request is for the branch %s; grants go to %s", printable(pull.Base), b.Branch), nil
 	}
-	proposal, err := b.Repository.Proposal(ctx, pull.Number, pull.Head)
+	m, proposal, err := b.proposalOf(ctx, m, pull)
 	if err != nil {
 		return nil, err
 	}
+	j.policy = m.tip
 	j.commits = len(proposal.Commits)
 	touches := func(c world.Change) bool { return strings.HasPrefix(strings.ToLower(c.Path), "grants/") }
 	if !slices.ContainsFunc(proposal.Changes, touches) {
@@ -93,6 +94,22 @@ func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own 
 		}
 	}
 	return j, b.decide(ctx, j, m.set, b.Now(), fresh, reviews)
+}
+
+// proposalOf returns what a pull request would change, and the look at main
+// that this holds for. More than one file may mean that the branch stands on a
+// newer main than was seen: nothing is denied before a new look.
+func (b *Bot) proposalOf(ctx context.Context, m *mainSight, pull world.Pull) (*mainSight, world.Proposal, error) {
+	proposal, err := b.Repository.Proposal(ctx, pull.Number, pull.Head)
+	if err != nil || len(proposal.Changes) == 1 && len(proposal.Commits) == 1 {
+		return m, proposal, err
+	}
+	b.main.expire()
+	if m, err = b.mainNow(ctx); err != nil {
+		return nil, world.Proposal{}, err
+	}
+	proposal, err = b.Repository.Proposal(ctx, pull.Number, pull.Head)
+	return m, proposal, err
 }
 
 // readGrant demands that the changes are exactly one plain file, added at

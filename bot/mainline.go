@@ -74,6 +74,7 @@ func (b *Bot) lookAtMain(ctx context.Context) (*mainSight, error) {
 	// between, and only a branch read later is bound to contain the mark.
 	high, err := b.Vault.HighWater(ctx)
 	if err != nil {
+		b.unreadable(ctx, "", func() error { _, err := b.Vault.HighWater(ctx); return err })
 		return nil, fmt.Errorf("read the high-water mark: %w", err)
 	}
 	tip, err := b.Repository.Fetch(ctx)
@@ -206,8 +207,10 @@ func (b *Bot) policySet(ctx context.Context, commit string) (*policies.Set, erro
 	for path, entry := range tree {
 		// A file is its bytes, whatever its mode: one marked as executable
 		// must not vanish, and a link is never followed but refused for
-		// what it says. A submodule has no bytes here.
-		if strings.HasSuffix(path, ".yaml") && entry.Mode != submodule {
+		// what it says. A submodule has no bytes here. Lint wants .yaml,
+		// but a restriction in a .yml must not be overlooked.
+		yaml := strings.HasSuffix(path, ".yaml") || strings.HasSuffix(path, ".yml")
+		if yaml && entry.Mode != submodule {
 			paths = append(paths, path)
 		}
 	}
@@ -340,8 +343,9 @@ func (b *Bot) flushRemovals(ctx context.Context) (again time.Time, err error) {
 	if len(b.removals.due) == 0 {
 		return time.Time{}, nil
 	}
-	if next := b.removals.last.Add(b.RemoveEvery); b.Now().Before(next) && !b.removals.last.IsZero() {
-		return next, nil
+	// Before the last removal is now only for a clock that stepped back.
+	if since := b.Now().Sub(b.removals.last); since >= 0 && since < b.RemoveEvery {
+		return b.removals.last.Add(b.RemoveEvery), nil
 	}
 	paths := make([]string, 0, len(b.removals.due))
 	for path := range b.removals.due {

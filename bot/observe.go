@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -43,10 +44,12 @@ func (b *Bot) observe(ctx context.Context, id grants.ID, claim *claimAsk) (*sigh
 	if s.Clocks, err = b.clocks(ctx); err != nil {
 		return nil, err
 	}
-	if s.Record, err = b.Vault.Record(ctx, id); err != nil {
+	record := func() (err error) { s.Record, err = b.Vault.Record(ctx, id); return err }
+	if err := record(); err != nil {
+		b.unreadable(ctx, id, record)
 		return nil, fmt.Errorf("read the record: %w", err)
 	}
-	if s.Request, err = b.requestOf(ctx, id); err != nil {
+	if s.Request, err = b.requestOf(ctx, id); err != nil && s.Record == nil {
 		return nil, fmt.Errorf("read the request: %w", err)
 	}
 	var mainErr error
@@ -66,6 +69,17 @@ func (b *Bot) observe(ctx context.Context, id grants.ID, claim *claimAsk) (*sigh
 		return nil, mainErr
 	}
 	return s, b.observeRequest(ctx, id, s)
+}
+
+// unreadable wakes somebody where Vault answers, yet not with what it must
+// hold: only an administrator can have taken that away (threats.md C15).
+func (b *Bot) unreadable(ctx context.Context, id grants.ID, read func() error) {
+	if _, down := b.Vault.Time(ctx); down != nil || ctx.Err() != nil {
+		return
+	}
+	if err := read(); err != nil {
+		b.Alert(id, "Vault answers, but what tac keeps there cannot be read: "+err.Error())
+	}
 }
 
 // clocks asks every clock there is (threats.md D4).
@@ -185,12 +199,27 @@ func fileState(m *mainSight, r *grants.Record) grants.FileState {
 // asked in chat.
 const chatHolder = "chat"
 
+// mostForChat is how many generations are issued on somebody's behalf: the
+// second is for a crash before the message went out. After that they claim
+// by themselves, so that a chat that is down issues nothing over and over.
+const mostForChat = 2
+
 // claimsForChat reports whether the bot claims on the requester's behalf: at
 // the merge of what was asked for in chat, where the engine gives a secret
-// that can be wrapped, and until one was sent.
+// that can be wrapped, until one was sent, to somebody who can be written to.
 func (b *Bot) claimsForChat(s *sight, r *grants.Record) bool {
-	return b.Chat != nil && r.Grant.Via == grants.ViaSlack && r.Grant.Start.IsZero() && r.Target.Slice == 0 && !r.Sent &&
+	return b.Chat != nil && r.Grant.Via == grants.ViaSlack && r.Grant.Start.IsZero() && r.Target.Slice == 0 &&
+		!r.Sent && r.Gen < mostForChat && b.chatUser(s) != "" &&
 		(r.State == grants.Approved || r.State == grants.Retired) && r.FailedIssues < grants.MostFailures
+}
+
+// chatUser returns the requester's chat account; empty where there is none.
+func (b *Bot) chatUser(s *sight) string {
+	if s.main == nil {
+		return ""
+	}
+	p, _ := s.main.set.Person(s.grant.Requester.ID)
+	return p.Slack
 }
 
 // observeRequest is a grant that the gate has not seen yet.
@@ -459,19 +488,21 @@ func (b *Bot) everything(ctx context.Context) ([]grants.ID, error) {
 	if err != nil {
 		return sorted(ids), err
 	}
+	problems := []error{mainErr}
 	for _, key := range keys {
 		if known[key] || b.index.isOverKey(key) {
 			continue
 		}
 		r, err := b.Vault.Request(ctx, key)
 		if err != nil {
-			return sorted(ids), err
+			problems = append(problems, err) // one that was tampered with holds nobody else up
+			continue
 		}
 		if r != nil && strings.HasSuffix(string(r.Grant.ID), key) {
 			ids[r.Grant.ID] = true
 		}
 	}
-	return sorted(ids), mainErr
+	return sorted(ids), errors.Join(problems...)
 }
 
 // factCache keeps team lists for a short while: they are read for every

@@ -340,31 +340,41 @@ spec:
 
 func TestA4_PolicyThatChangesBeforeTheMergeCounts(t *testing.T) {
 	t.Parallel()
+	stage := func(tn *town) (*demo.Replica, grants.ID) {
+		r := tn.replica("one")
+		tn.must(tn.sync(r))
+		return r, tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
+	}
+	change := func(tn *town, policy string) {
+		_, err := tn.GitHub.Seed(demo.Repository, "main", map[string]string{"policies/production-database.yaml": policy}, "eve", "stricter")
+		tn.must(err)
+	}
+	atEveryCall(t, moment{
+		stage:   stage,
+		disturb: func(tn *town, _ grants.ID) { change(tn, strictPolicy) },
+		check: func(tn *town, r *demo.Replica, id grants.ID, tooLate bool) {
+			tn.settle(r)
+			switch {
+			case tooLate:
+				tn.phase(r, id, grants.PhaseApproved) // by the policy that it was merged onto
+			case tn.merged(id):
+				tn.refused(r, id, "alice")
+			default:
+				tn.unclaimable(r, id, "alice")
+			}
+		},
+	})
 	for name, policy := range map[string]string{"asks for a review": strictPolicy, "denies": forbiddingPolicy} {
-		t.Run(name, func(t *testing.T) {
+		t.Run("right before the merge it "+name, func(t *testing.T) {
 			t.Parallel()
-			atEveryCall(t, moment{
-				stage: func(tn *town) (*demo.Replica, grants.ID) {
-					r := tn.replica("one")
-					tn.must(tn.sync(r))
-					return r, tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
-				},
-				disturb: func(tn *town, _ grants.ID) {
-					_, err := tn.GitHub.Seed(demo.Repository, "main", map[string]string{"policies/production-database.yaml": policy}, "eve", "stricter")
-					tn.must(err)
-				},
-				check: func(tn *town, r *demo.Replica, id grants.ID, tooLate bool) {
-					tn.settle(r)
-					switch {
-					case tooLate:
-						tn.phase(r, id, grants.PhaseApproved) // by the policy that it was merged onto
-					case tn.merged(id):
-						tn.refused(r, id, "alice")
-					default:
-						tn.unclaimable(r, id, "alice")
-					}
-				},
-			})
+			tn := newTown(t, nil)
+			r, id := stage(tn)
+			tn.beforeTheMerge(func() { change(tn, policy) })
+			_ = tn.sync(r)
+			if !tn.merged(id) {
+				t.Fatal("nothing was merged")
+			}
+			tn.refused(r, id, "alice")
 		})
 	}
 }
@@ -433,7 +443,7 @@ func TestA5_ConcurrentMergesAreEachConsentedOnce(t *testing.T) {
 	tn.must(tn.sync(one))
 	seen[0], seen[1] = len(tn.GitHub.Calls()), len(tn.Vault.Calls())
 	for server, calls := range seen {
-		for i := 0; i < calls; i += 1 + server*2 {
+		for i := 0; i < calls; i += 1 + server*4 {
 			t.Run(fmt.Sprintf("server %d call %d", server, i), func(t *testing.T) {
 				t.Parallel()
 				tn := newTown(t, nil)
@@ -458,6 +468,30 @@ func TestA5_ConcurrentMergesAreEachConsentedOnce(t *testing.T) {
 		both.Wait()
 		check(tn, ids, written, one, two)
 	})
+}
+
+// TestA5_AnOlderLookAtMainDeniesNothing has one replica judge what another
+// proposed on top of a merge that the first has not seen yet.
+func TestA5_AnOlderLookAtMainDeniesNothing(t *testing.T) {
+	t.Parallel()
+	tn := newTown(t, nil)
+	one, two := tn.replica("one"), tn.replica("two")
+	tn.must(tn.sync(one))
+	tn.must(tn.sync(two))
+	tn.Clock.Advance(time.Second)
+	first := tn.ask(one, "alice", "postgres-prod", 2*time.Hour)
+	_, err := one.Bot.Reconcile(t.Context(), first)
+	tn.must(err)
+	tn.phase(one, first, grants.PhaseApproved)
+	second := tn.ask(one, "bob", "postgres-prod", 2*time.Hour)
+	_, err = one.Bot.Reconcile(t.Context(), second)
+	tn.must(err)
+	for _, id := range []grants.ID{second, first} {
+		_, err = two.Bot.Reconcile(t.Context(), id)
+		tn.must(err)
+	}
+	tn.phase(two, first, grants.PhaseApproved)
+	tn.phase(two, second, grants.PhaseRequested)
 }
 
 // request calls GitHub's API with a token and returns the status.

@@ -116,52 +116,57 @@ func TestB6_ATeamThatWasReplacedDenies(t *testing.T) {
 	})
 }
 
-// TestB7_WhoLeavesApprovesNoMore has the approver leave before each of the
-// bot's calls of GitHub, the merge and the gate among them.
 func TestB7_WhoLeavesApprovesNoMore(t *testing.T) {
 	t.Parallel()
-	for name, leave := range map[string]func(tn *town) error{
-		"the team":         func(tn *town) error { return tn.GitHub.SetTeamMembers("acme", "leads") },
-		"the organisation": func(tn *town) error { return tn.GitHub.RemoveMember("acme", "eve") },
-	} {
-		t.Run(name, func(t *testing.T) {
+	stage := func(tn *town, approver string) (r *demo.Replica, id grants.ID, pull int) {
+		_, err := tn.GitHub.AddTeam("acme", "leads", 503, "dana")
+		tn.must(err)
+		r = tn.replica("one")
+		id, pull = tn.waiting(r)
+		tn.review(pull, approver, "APPROVE")
+		return r, id, pull
+	}
+	leaveTeam := func(tn *town) { tn.must(tn.GitHub.SetTeamMembers("acme", "leads")) }
+	atEveryCall(t, moment{
+		files: leads,
+		stage: func(tn *town) (*demo.Replica, grants.ID) {
+			r, id, _ := stage(tn, "dana")
+			return r, id
+		},
+		disturb: func(tn *town, _ grants.ID) { leaveTeam(tn) },
+		check: func(tn *town, r *demo.Replica, id grants.ID, _ bool) {
+			tn.settle(r)
+			tn.unclaimable(r, id, "bob")
+		},
+	})
+	for name, approver := range map[string]string{"the team": "dana", "the organisation": "eve"} {
+		leave := leaveTeam
+		if approver == "eve" { // whose role names her, and no team
+			leave = func(tn *town) { tn.must(tn.GitHub.RemoveMember("acme", "eve")) }
+		}
+		t.Run(name+" before the last look", func(t *testing.T) {
 			t.Parallel()
-			approver := map[string]string{"the team": "dana", "the organisation": "eve"}[name]
-			atEveryCall(t, moment{
-				files: leads,
-				stage: func(tn *town) (*demo.Replica, grants.ID) {
-					_, err := tn.GitHub.AddTeam("acme", "leads", 503, "dana")
-					tn.must(err)
-					r := tn.replica("one")
-					id, pull := tn.waiting(r)
-					tn.review(pull, approver, "APPROVE")
-					return r, id
-				},
-				disturb: func(tn *town, _ grants.ID) { tn.must(leave(tn)) },
-				check: func(tn *town, r *demo.Replica, id grants.ID, _ bool) {
-					tn.settle(r)
-					tn.unclaimable(r, id, "bob")
-				},
-			})
-			t.Run("before the last look", func(t *testing.T) {
-				t.Parallel()
-				tn := newTownOfLeads(t)
-				r := tn.replica("one")
-				id, pull := tn.waiting(r)
-				tn.review(pull, approver, "APPROVE")
-				tn.before(http.MethodGet, fmt.Sprintf("/pulls/%d", pull), func() { tn.must(leave(tn)) })
-				tn.unmerged(r, id, "bob")
-			})
-			t.Run("before the gate", func(t *testing.T) {
-				t.Parallel()
-				tn := newTownOfLeads(t)
-				r := tn.replica("one")
-				id, pull := tn.waiting(r)
-				tn.review(pull, approver, "APPROVE")
-				tn.beforeTheMerge(func() { tn.must(leave(tn)) })
-				_ = tn.sync(r)
-				tn.refused(r, id, "bob")
-			})
+			tn := newTown(t, leads)
+			r, id, pull := stage(tn, approver)
+			tn.before(http.MethodGet, fmt.Sprintf("/pulls/%d", pull), func() { leave(tn) })
+			tn.unmerged(r, id, "bob")
+		})
+		t.Run(name+" before the gate", func(t *testing.T) {
+			t.Parallel()
+			tn := newTown(t, leads)
+			r, id, _ := stage(tn, approver)
+			tn.beforeTheMerge(func() { leave(tn) })
+			_ = tn.sync(r)
+			tn.refused(r, id, "bob")
+		})
+		t.Run(name+" before the claim", func(t *testing.T) {
+			t.Parallel()
+			tn := newTown(t, leads)
+			r, id, _ := stage(tn, approver)
+			tn.settle(r)
+			tn.phase(r, id, grants.PhaseApproved)
+			leave(tn)
+			tn.unclaimable(r, id, "bob")
 		})
 	}
 }

@@ -217,6 +217,9 @@ func Next(o Observed) (Phase, Step) {
 		return beforeMerge(o, o.Pull)
 	case o.Request != nil && lapsed(o):
 		return PhaseLapsed, Step{Kind: Finish, Outcome: OutcomeLapsed, Why: "nobody answered in time"}
+	case o.Request != nil && o.Frozen:
+		// A branch on top of rewritten history could never be merged.
+		return PhaseRequested, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Why: frozenWhy, Alert: true}
 	case o.Request != nil:
 		return PhaseRequested, Step{Kind: Propose}
 	}

@@ -114,6 +114,7 @@ type endError struct {
 	exit    int
 	code    string // for machines
 	message string
+	grant   *client.Grant // nil: none is known
 }
 
 func (e *endError) Error() string { return e.message }
@@ -129,6 +130,7 @@ type problem struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	*client.Decision
+	Grant *client.Grant `json:"grant,omitempty"`
 }
 
 // report tells an error and returns the exit code: the one table of both.
@@ -148,7 +150,7 @@ func (p *program) report(err error) int {
 	case errors.As(err, &usage):
 		exit, shown.Code = exitUsage, "usage"
 	case errors.As(err, &end):
-		exit, shown.Code = end.exit, end.code
+		exit, shown.Code, shown.Grant = end.exit, end.code, end.grant
 	case errors.As(err, &refusal):
 		exit, shown.Code, shown.Decision = exitOf(refusal.Code), refusal.Code, refusal.Decision
 	case errors.Is(err, client.ErrTooLate):

@@ -243,12 +243,13 @@ func (p *program) await(ctx context.Context, c *client.Client, id grants.ID, tim
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	said := ""
+	var last client.Grant // as it was seen last
 	for every := firstPoll; ; every = min(every*3/2, lastPoll) {
 		g, err := c.Show(limited, id)
 		line := ""
 		switch {
 		case err == nil:
-			line = p.standing(g)
+			last, line = g, p.standing(g)
 		case client.IsPassing(err):
 			line = err.Error() // it may come back
 		case ctx.Err() == nil && limited.Err() == nil:
@@ -265,12 +266,19 @@ func (p *program) await(ctx context.Context, c *client.Client, id grants.ID, tim
 			continue
 		}
 		if ctx.Err() != nil {
-			return g, &endError{exitFailed, "interrupted", fmt.Sprintf("interrupted; the request goes on: tac access show %s", id)}
+			return last, &endError{exitFailed, "interrupted", fmt.Sprintf("interrupted; the request goes on: tac access show %s", id), known(last)}
 		}
-		return g, &endError{exitTimeout, "timeout", fmt.Sprintf(
+		return last, &endError{exitTimeout, "timeout", fmt.Sprintf(
 			"not decided within %s; the request goes on: `tac access show %s` tells what it waits for, `tac access drop %s` takes it back",
-			grants.FormatDuration(timeout), id, id)}
+			grants.FormatDuration(timeout), id, id), known(last)}
 	}
+}
+
+func known(g client.Grant) *client.Grant {
+	if g.ID == "" {
+		return nil
+	}
+	return &g
 }
 
 // decision reports whether a request has its answer, and the error that a no
@@ -282,7 +290,7 @@ func decision(g client.Grant) (decided bool, end error) {
 	case grants.PhaseRequested, grants.PhaseNone:
 		return false, nil
 	}
-	e := &endError{exitDenied, string(g.Phase), fmt.Sprintf("the request is %s", g.Phase)}
+	e := &endError{exitDenied, string(g.Phase), fmt.Sprintf("the request is %s", g.Phase), &g}
 	switch g.Outcome {
 	case grants.OutcomeExpired, grants.OutcomeDropped, grants.OutcomeRevoked:
 		e.exit = exitFailed

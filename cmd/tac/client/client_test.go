@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,15 +55,16 @@ func (g *rig) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.asked = append(g.asked, asked{r.Method, r.URL.Path, r.Header.Get("Authorization"), r.Header.Get("Idempotency-Key"), string(body)})
 	n := len(g.asked)
 	g.mu.Unlock()
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	g.answer(w, r, n)
 }
 
-// loggedIn signs the client in, with a token that ends in an hour.
+// loggedIn signs the client in, with a token that ends in eight hours.
 func (g *rig) loggedIn(t *testing.T) *rig {
 	t.Helper()
 	err := g.Store.Save(Login{
 		Server: g.Server, ClientID: "Iv1.test", GitHubURL: string(g.Server),
-		Access: world.NewSecret("ghu_first"), AccessUntil: noon.Add(time.Hour), Refresh: world.NewSecret("ghr_first"),
+		Access: world.NewSecret("ghu_first"), AccessUntil: noon.Add(8 * time.Hour), Refresh: world.NewSecret("ghr_first"),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -116,7 +116,7 @@ func TestLoginThatEndsWithoutATokenKeepsNothing(t *testing.T) {
 
 func TestAnExpiredTokenIsRefreshed(t *testing.T) {
 	g := newRig(t, forge("", pair("second"))).loggedIn(t)
-	now := noon.Add(2 * time.Hour)
+	now := noon.Add(8 * time.Hour)
 	g.Now = func() time.Time { return now }
 	if _, err := g.Request(t.Context(), Ask{}, "k"); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -78,8 +79,8 @@ func (s Store) loginFile(server Server) string { return filepath.Join(s.folder(s
 
 // Login returns the sign-in at a server; false where there is none.
 func (s Store) Login(server Server) (Login, bool, error) {
-	path := s.loginFile(server)
-	data, err := readPrivate(path)
+	file := s.loginFile(server)
+	data, err := readPrivate(file)
 	if errors.Is(err, errNotThere) {
 		return Login{}, false, nil
 	}
@@ -88,7 +89,7 @@ func (s Store) Login(server Server) (Login, bool, error) {
 	}
 	var w writtenLogin
 	if err := json.Unmarshal(data, &w); err != nil {
-		return Login{}, false, fmt.Errorf("%s is damaged (%w); run `tac login` again", path, err)
+		return Login{}, false, fmt.Errorf("%s is damaged (%w); run `tac login` again", file, err)
 	}
 	if w.Server != server || w.AccessToken == "" {
 		return Login{}, false, nil // of another server, which must not get this token
@@ -131,16 +132,16 @@ const keptAtMost = 30 * 24 * time.Hour
 
 // Sweep deletes credentials that have ended, of every server.
 func (s Store) Sweep(now time.Time) error {
-	dirs, err := filepath.Glob(filepath.Join(s.Dir, "servers", "*", "*"))
+	names, err := fs.Glob(os.DirFS(s.Dir), "servers/*/*")
 	if err != nil {
 		return fmt.Errorf("look for ended credentials: %w", err)
 	}
 	var errs []error
-	for _, dir := range dirs {
-		if _, err := grants.ParseID(filepath.Base(dir)); err != nil {
+	for _, name := range names {
+		if _, err := grants.ParseID(path.Base(name)); err != nil {
 			continue
 		}
-		h := Held{dir: dir}
+		h := Held{dir: filepath.Join(s.Dir, filepath.FromSlash(name))}
 		if _, err := h.kept(now); err != nil {
 			errs = append(errs, err)
 			continue

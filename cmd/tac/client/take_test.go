@@ -48,13 +48,12 @@ func (v *vaultlike) answer(w http.ResponseWriter, r *http.Request, _ int) {
 }
 
 func (v *vaultlike) claim(w http.ResponseWriter, r *http.Request) {
-	// The rig has read the body already and keeps it.
 	var ask struct {
 		Key       string `json:"key"`
 		Replace   bool   `json:"replace"`
 		PublicKey string `json:"public_key"`
 	}
-	if err := json.Unmarshal([]byte(r.Header.Get("X-Body")), &ask); err != nil {
+	if err := json.NewDecoder(r.Body).Decode(&ask); err != nil {
 		refuse(w, 400, "invalid", err.Error())
 		return
 	}
@@ -79,12 +78,7 @@ func (v *vaultlike) claim(w http.ResponseWriter, r *http.Request) {
 
 func takeRig(t *testing.T, v *vaultlike) *rig {
 	t.Helper()
-	g := newRig(t, nil).loggedIn(t)
-	g.answer = func(w http.ResponseWriter, r *http.Request, n int) {
-		r.Header.Set("X-Body", g.asked[n-1].body)
-		v.answer(w, r, n)
-	}
-	return g
+	return newRig(t, v.answer).loggedIn(t)
 }
 
 func TestACredentialIsKeptAndUsedAgainWhileItLives(t *testing.T) {
@@ -217,12 +211,7 @@ func TestWhatHasEndedIsSweptAway(t *testing.T) {
 		after             time.Duration
 		credential, claim bool
 	}{{59 * time.Minute, true, true}, {time.Hour, false, true}, {31 * 24 * time.Hour, false, false}} {
-		// The claim file has the wall clock's time, so that is what is moved.
-		if tt.after > 24*time.Hour {
-			if err := os.Chtimes(held.claimFile(), noon, noon); err != nil {
-				t.Fatal(err)
-			}
-		} else if err := os.Chtimes(held.claimFile(), noon.Add(tt.after), noon.Add(tt.after)); err != nil {
+		if err := os.Chtimes(held.claimFile(), noon, noon); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
 		if err := g.Store.Sweep(noon.Add(tt.after)); err != nil {
