@@ -1,6 +1,9 @@
 package bot_test
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -27,9 +30,17 @@ func TestA6_WhatTheBotDidNotMergeIsRefused(t *testing.T) {
 		tn.must(err)
 		return token
 	}
-	// The bot's own words, as one could copy them from an earlier merge.
-	words := func(id grants.ID, pull int, head string) string {
-		return fmt.Sprintf("Tac-Grant: %s\nTac-Requester: 1001\nTac-Decision: allow\nTac-Rule: x\nTac-Policy: %s\nTac-Pull: %d\nTac-Head: %s\nTac-Facts: {\"at\":\"\",\"teams\":[]}\n", id, head, pull, head)
+	// The bot's own words about another grant, made to fit this one.
+	words := func(tn *town, earlier, id grants.ID, from, to int) string {
+		commits, err := tn.GitHub.Commits(demo.Repository, "main")
+		tn.must(err)
+		for _, c := range commits {
+			if strings.Contains(c.Message, "Tac-Grant: "+string(earlier)+"\n") {
+				return strings.NewReplacer(string(earlier), string(id), fmt.Sprintf("Tac-Pull: %d\n", from), fmt.Sprintf("Tac-Pull: %d\n", to)).Replace(c.Message)
+			}
+		}
+		tn.t.Fatal("tac has merged nothing yet")
+		return ""
 	}
 
 	t.Run("an administrator merges by hand", func(t *testing.T) {
@@ -46,11 +57,15 @@ func TestA6_WhatTheBotDidNotMergeIsRefused(t *testing.T) {
 		tn := newTown(t, nil)
 		r := tn.replica("one")
 		tn.must(tn.sync(r))
+		earlier := tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
+		tn.must(tn.sync(r))
+		from := tn.phase(r, earlier, grants.PhaseApproved).PullRequest
 		id := tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
 		tn.beforeTheMerge(func() {
 			open, err := r.Bot.Forge.OpenPulls(t.Context())
 			tn.must(err)
-			body := map[string]string{"merge_method": "squash", "commit_title": "x", "commit_message": words(id, open[0].Number, open[0].Head)}
+			subject, text, _ := strings.Cut(words(tn, earlier, id, from, open[0].Number), "\n\n")
+			body := map[string]string{"merge_method": "squash", "commit_title": subject, "commit_message": text}
 			if status := tn.request(admin(t, tn), http.MethodPut, fmt.Sprintf("/pulls/%d/merge", open[0].Number), body); status != http.StatusOK {
 				t.Errorf("the merge by hand: status %d", status)
 			}
@@ -79,6 +94,7 @@ func TestA6_WhatTheBotDidNotMergeIsRefused(t *testing.T) {
 			tn.must(tn.sync(r))
 			earlier := tn.phase(r, before, grants.PhaseApproved).PullRequest
 			id, own := tn.waiting(r)
+			tn.review(own, "dana", "APPROVE") // all is well but for how it came to main
 			g := grants.Grant{ID: id, Resource: "postgres-prod"}
 			files, err := tn.GitHub.Files(demo.Repository, g.Branch())
 			tn.must(err)
@@ -88,7 +104,7 @@ func TestA6_WhatTheBotDidNotMergeIsRefused(t *testing.T) {
 				number = namedPull(tn, own, earlier)
 			}
 			_, err = tn.push(github.Push{
-				Login: "eve", Branch: "main", Message: "access for bob\n\n" + words(id, number, strings.Repeat("0", 40)),
+				Login: "eve", Branch: "main", Message: words(tn, before, id, earlier, number),
 				Files: map[string]string{g.Path(): files[g.Path()]},
 			})
 			tn.must(err)
@@ -165,6 +181,22 @@ func TestA8_AnotherBaseBranchGivesNothing(t *testing.T) {
 			}
 		},
 	})
+}
+
+func TestA8_AnotherBaseBranchIsNotMergedInto(t *testing.T) {
+	t.Parallel()
+	tn := newTown(t, nil)
+	r := tn.replica("one")
+	id, pull := tn.waiting(r)
+	_, err := tn.push(github.Push{Login: "bob", Branch: "elsewhere", Message: "a branch"})
+	tn.must(err)
+	tn.review(pull, "dana", "APPROVE")
+	tn.must(tn.GitHub.Rebase(demo.Repository, pull, "bob", "elsewhere"))
+	tn.unmerged(r, id, "bob")
+	tn.phase(r, id, grants.PhaseDenied)
+	if n := tn.asked(http.MethodPut, "/merge"); n > 0 {
+		t.Errorf("tac merged into another branch")
+	}
 }
 
 func TestA8_AMergeIntoAnotherBranchStaysWorthlessOnMain(t *testing.T) {
@@ -314,4 +346,19 @@ func TestA11_WordsApproveNothing(t *testing.T) {
 	say(reviews, map[string]string{"event": "APPROVE", "body": "I do not approve of this"})
 	tn.settle(r)
 	tn.phase(r, id, grants.PhaseApproved)
+}
+
+// request calls GitHub's API with a token and returns the status.
+func (tn *town) request(token, method, path string, body any) int {
+	tn.t.Helper()
+	encoded, err := json.Marshal(body)
+	tn.must(err)
+	ctx := context.WithoutCancel(tn.t.Context())
+	request, err := http.NewRequestWithContext(ctx, method, tn.GitHub.URL()+"/repos/"+demo.Repository+path, bytes.NewReader(encoded))
+	tn.must(err)
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	tn.must(err)
+	tn.must(response.Body.Close())
+	return response.StatusCode
 }
