@@ -27,7 +27,7 @@ func (tn *town) serve(r *demo.Replica) {
 // until waits for what a running replica does by itself.
 func (tn *town) until(what string, holds func() bool) {
 	tn.t.Helper()
-	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
 		if holds() {
 			return
 		}

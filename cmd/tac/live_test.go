@@ -124,7 +124,7 @@ func (l *live) view(ts *testscript.TestScript) (phase string, pull int) {
 }
 
 func (l *live) until(ts *testscript.TestScript, what string, holds func() bool) {
-	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
 		if holds() {
 			return
 		}

@@ -9,15 +9,33 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
+
+// keys holds the key of each App of this process by its id: making one takes
+// as long as a whole test otherwise does.
+var keys sync.Map
+
+// keyOf returns the key of an App, the same for every server of this process.
+// 1024 bits are quick to make and guard nothing outside of a test.
+func keyOf(id int64) (*rsa.PrivateKey, error) {
+	if key, ok := keys.Load(id); ok {
+		return key.(*rsa.PrivateKey), nil
+	}
+	made, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		return nil, err
+	}
+	key, _ := keys.LoadOrStore(id, made)
+	return key.(*rsa.PrivateKey), nil
+}
 
 // AddApp registers a GitHub App with a new key, a client id and secret, and
 // the permissions that the product asks for. Take permissions away before
 // installing it to test a set-up that lacks them.
 func (s *Server) AddApp(slug string, id int64) (*App, error) {
-	// 1024 bits are quick to make and guard nothing outside of a test.
-	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	key, err := keyOf(id)
 	if err != nil {
 		return nil, fmt.Errorf("make the key of app %s: %w", slug, err)
 	}

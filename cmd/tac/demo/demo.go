@@ -115,7 +115,7 @@ func (d *telling) wasAlerted(words string) bool {
 
 // patience is how long, by the wall clock, the demo waits for what tac does
 // by itself.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // until waits for something that tac does by itself.
 func (d *telling) until(what string, holds func() (bool, error)) error {
