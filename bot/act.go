@@ -61,7 +61,7 @@ func (b *Bot) actOnRecord(ctx context.Context, id grants.ID, step grants.Step, s
 	case grants.End:
 		return b.end(ctx, r, step.Outcome, step.By, step.Why, s.Clocks.Latest)
 	case grants.Revoke:
-		return b.revoke(ctx, id, r, s.Clocks.Latest)
+		return b.revoke(ctx, r, s.Clocks.Latest)
 	}
 	return fmt.Errorf("the step %q is unknown", step.Kind)
 }
@@ -187,6 +187,9 @@ func (b *Bot) close(ctx context.Context, step grants.Step, s *sight) error {
 		return fmt.Errorf("close pull request %d: %w", s.pull.Number, err)
 	}
 	b.pulls.forget(s.pull.Number)
+	if s.Request != nil && s.Request.Closed != "" {
+		return nil
+	}
 	return b.finish(ctx, step, s)
 }
 
@@ -238,15 +241,22 @@ func (b *Bot) end(ctx context.Context, r *grants.Record, outcome grants.Outcome,
 // alertAfter is how long a revocation may take before somebody is woken.
 const alertAfter = 15 * time.Minute
 
-func (b *Bot) revoke(ctx context.Context, id grants.ID, r *grants.Record, now time.Time) error {
-	if err := b.Vault.Kill(ctx, r, now); err != nil {
-		if now.Sub(r.EndedAt) >= alertAfter {
-			b.Alert(id, "the credential cannot be proved dead: "+err.Error())
-		}
+func (b *Bot) revoke(ctx context.Context, r *grants.Record, now time.Time) error {
+	if err := b.prove(ctx, r, now); err != nil {
 		return err
 	}
 	r.State = grants.Revoked
 	return b.Vault.PutRecord(ctx, r)
+}
+
+// prove kills what the record names and returns nil once that is proved; when
+// it takes too long, somebody is woken.
+func (b *Bot) prove(ctx context.Context, r *grants.Record, now time.Time) error {
+	err := b.Vault.Kill(ctx, r, now)
+	if err != nil && now.Sub(r.EndedAt) >= alertAfter {
+		b.Alert(r.Grant.ID, "the credential cannot be proved dead: "+err.Error())
+	}
+	return err
 }
 
 // retire ends one generation. What was reserved and never recorded as issued
@@ -256,15 +266,15 @@ func (b *Bot) retire(ctx context.Context, r *grants.Record, now time.Time) error
 		if r.State == grants.Reserved {
 			r.FailedIssues++
 		}
-		r.State, r.Retiring = grants.Revoking, true
+		r.State, r.Retiring, r.EndedAt = grants.Revoking, true, now
 		if err := b.Vault.PutRecord(ctx, r); err != nil {
 			return err
 		}
 	}
-	if err := b.Vault.Kill(ctx, r, now); err != nil {
+	if err := b.prove(ctx, r, now); err != nil {
 		return err
 	}
-	r.State, r.Retiring = grants.Retired, false
+	r.State, r.Retiring, r.EndedAt = grants.Retired, false, time.Time{}
 	return b.Vault.PutRecord(ctx, r)
 }
 
@@ -294,52 +304,63 @@ func (b *Bot) issueForChat(ctx context.Context, s *sight) error {
 
 // reconcilePull looks at one pull request and hands it to its grant; one that
 // touches no grant, or not only a grant, is told so by the check run.
-func (b *Bot) reconcilePull(ctx context.Context, number int) error {
+func (b *Bot) reconcilePull(ctx context.Context, number int) (id grants.ID, err error) {
+	defer b.survive("", &err)
 	if id, known := b.pulls.grant(number); known {
-		return b.reconcileNow(ctx, id)
+		return id, b.reconcileNow(ctx, id)
 	}
 	pull, _, ok := b.pulls.get(number, b.Now())
 	if !ok {
-		var err error
 		if pull, err = b.readPull(ctx, number); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if id, ours := b.pulls.grant(number); ours {
-		return b.reconcileNow(ctx, id)
+		return id, b.reconcileNow(ctx, id)
 	}
 	if !pull.Open || pull.Base != b.Branch {
-		return nil
+		return "", nil
 	}
-	defer b.locks.lock(fmt.Sprintf("pull %d", number))()
-	m, err := b.mainNow(ctx)
+	return b.reconcileHandWritten(ctx, pull)
+}
+
+// reconcileHandWritten finds out which grant, if any, somebody proposes by
+// hand, and hands the pull request to it.
+func (b *Bot) reconcileHandWritten(ctx context.Context, pull world.Pull) (grants.ID, error) {
+	unlock, err := b.locks.lock(ctx, fmt.Sprintf("pull %d", pull.Number))
 	if err != nil {
-		return err
+		return "", err
+	}
+	defer unlock()
+	m, err := b.mainNow(ctx)
+	if err != nil || m.frozen {
+		return "", err // against rewritten history every pull request looks wrong
 	}
 	j, err := b.judgeHead(ctx, m, pull, false, factFresh)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if j.theirs { // nobody takes an id in somebody else's name
-		free, err := b.idIsFree(ctx, j.grant.ID, number)
-		if err != nil {
-			return err
-		}
-		if free {
-			if err := b.remember(ctx, j, pull); err != nil {
-				return err
-			}
-			return b.reconcileNow(ctx, j.grant.ID)
-		}
+	if !j.theirs { // nobody takes an id in somebody else's name
+		return "", b.answerPull(ctx, m, j)
+	}
+	free, err := b.idIsFree(ctx, j.grant.ID, pull.Number)
+	if err != nil {
+		return "", err
+	}
+	if !free {
 		j.no("grant/id", "the id %s was used before; take another one", j.grant.ID)
+		return "", b.answerPull(ctx, m, j)
 	}
-	return b.answerPull(ctx, m, j)
+	if err := b.remember(ctx, j, pull); err != nil {
+		return "", err
+	}
+	return j.grant.ID, b.reconcileNow(ctx, j.grant.ID)
 }
 
 func (b *Bot) reconcileNow(ctx context.Context, id grants.ID) error {
 	again, err := b.Reconcile(ctx, id)
 	if err == nil && !again.IsZero() {
-		b.queue.AddAfter(item{grant: id}, max(again.Sub(b.Now()), 50*time.Millisecond))
+		b.queue.AddAfter(item{grant: id}, b.later(again))
 	}
 	return err
 }
@@ -374,11 +395,10 @@ func (b *Bot) remember(ctx context.Context, j *judgement, pull world.Pull) error
 // answerPull says to a pull request that is no grant of ours what it is. The
 // answer is said once per head and process: repeating it harms nobody.
 func (b *Bot) answerPull(ctx context.Context, m *mainSight, j *judgement) error {
-	if b.index.answered(j.pull.Number, j.digest()) {
-		return nil
-	}
-	if _, err := b.Forge.Check(ctx, 0, checkOf(j, m.set)); err != nil {
-		return fmt.Errorf("answer pull request %d: %w", j.pull.Number, err)
+	if !b.index.answered(j.pull.Number, j.digest()) {
+		if _, err := b.Forge.Check(ctx, 0, checkOf(j, m.set)); err != nil {
+			return fmt.Errorf("answer pull request %d: %w", j.pull.Number, err)
+		}
 	}
 	if !j.noGrant {
 		why := grants.Step{Outcome: grants.OutcomeDenied, Why: j.verdict.Why}

@@ -23,6 +23,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,15 +117,19 @@ func New(c Config) (*Bot, error) {
 	if c.Steps == nil {
 		c.Steps = func(grants.ID, grants.Step, error) {}
 	}
-	if c.Alert == nil {
-		c.Alert = func(grants.ID, string) {}
+	heard := c.Alert
+	c.Alert = func(id grants.ID, why string) {
+		c.Log.Error("alert", "grant", id, "why", why)
+		if heard != nil {
+			heard(id, why)
+		}
 	}
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[item](time.Second, time.Minute)
 	return &Bot{
 		Config:   c,
 		schedule: schedule,
 		queue:    workqueue.NewTypedRateLimitingQueue(limiter),
-		main:     mainline{sets: map[string]*policies.Set{}},
+		main:     newMainline(),
 		facts:    factCache{teams: map[policies.TeamRef]cachedTeam{}},
 		pulls:    pullCache{pulls: map[int]cachedPull{}, branches: map[int]string{}},
 		index:    index{views: map[grants.ID]View{}, over: map[grants.ID]bool{}},
@@ -202,13 +208,13 @@ func (b *Bot) work(ctx context.Context) bool {
 	case ctx.Err() != nil:
 		// The next start sweeps everything.
 	case errors.Is(err, world.ErrLost):
-		b.queue.Add(it)
+		b.queue.AddAfter(it, time.Second)
 	case err != nil:
 		b.Log.Warn("will try again", "item", it.String(), "error", err)
 		b.queue.AddRateLimited(it)
 		return true
 	case !again.IsZero():
-		b.queue.AddAfter(it, max(again.Sub(b.Now()), 50*time.Millisecond))
+		b.queue.AddAfter(it, b.later(again))
 	}
 	b.queue.Forget(it)
 	return true
@@ -229,17 +235,38 @@ func (it item) String() string {
 }
 
 func (b *Bot) look(ctx context.Context, it item) (again time.Time, err error) {
+	defer b.survive(it.grant, &err)
 	switch {
 	case it.grant != "":
 		return b.Reconcile(ctx, it.grant)
 	case it.pull != 0:
-		return time.Time{}, b.reconcilePull(ctx, it.pull)
+		_, err := b.reconcilePull(ctx, it.pull)
+		return time.Time{}, err
 	case it.flush:
 		return b.flushRemovals(ctx)
 	case it.present:
 		return time.Time{}, b.reconcileMain(ctx)
 	}
 	return time.Time{}, b.Sync(ctx)
+}
+
+// survive turns a panic into an error: whatever one grant or pull request makes
+// a library do, all the others still have to end on time.
+func (b *Bot) survive(id grants.ID, err *error) {
+	if p := recover(); p != nil {
+		b.Log.Error("panic", "grant", id, "panic", p, "stack", string(debug.Stack()))
+		b.Alert(id, "tac met a panic; the log has it")
+		*err = fmt.Errorf("panic: %v", p)
+	}
+}
+
+// later returns how long to wait until a moment. One that is past by our own
+// clock, while another clock lags, is not asked for again and again.
+func (b *Bot) later(t time.Time) time.Duration {
+	if wait := t.Sub(b.Now()); wait > 0 {
+		return max(wait, 50*time.Millisecond)
+	}
+	return 5 * time.Second
 }
 
 // mostSteps bounds one visit to one grant: a life has fewer steps, so more
@@ -249,7 +276,12 @@ const mostSteps = 40
 // Reconcile does whatever one grant needs now, one step at a time, and
 // returns when to look again (zero: when something changes).
 func (b *Bot) Reconcile(ctx context.Context, id grants.ID) (again time.Time, err error) {
-	defer b.locks.lock(string(id))()
+	defer b.survive(id, &err)
+	unlock, err := b.locks.lock(ctx, string(id))
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer unlock()
 	for range mostSteps {
 		seen, err := b.observe(ctx, id, nil)
 		if err != nil {
@@ -257,18 +289,11 @@ func (b *Bot) Reconcile(ctx context.Context, id grants.ID) (again time.Time, err
 		}
 		phase, step := grants.Next(seen.Observed)
 		b.index.put(b.view(id, phase, seen), step.Kind == grants.Rest)
-		if err := b.tell(ctx, id, phase, seen); err != nil {
-			b.Log.Warn("chat was not told", "grant", id, "error", err)
-		}
 		if step.Alert {
-			b.Log.Error("look at this", "grant", id, "phase", phase, "why", step.Why)
 			b.Alert(id, step.Why)
 		}
-		if step.Kind == grants.Rest {
-			return time.Time{}, nil
-		}
-		if step.Kind == grants.Wait {
-			return step.Until, nil
+		if step.Kind == grants.Rest || step.Kind == grants.Wait {
+			return b.settledAt(ctx, id, phase, step, seen), nil
 		}
 		done, err := b.step(ctx, id, step, seen)
 		if err != nil {
@@ -277,13 +302,44 @@ func (b *Bot) Reconcile(ctx context.Context, id grants.ID) (again time.Time, err
 		if done {
 			return time.Time{}, nil
 		}
+		if step.Kind == grants.Merge && seen.moved {
+			return b.Now().Add(5 * time.Second), nil // GitHub needs a moment, and limits are scarce
+		}
 	}
 	return time.Time{}, fmt.Errorf("grant %s: still not settled after %d steps", id, mostSteps)
+}
+
+// settledAt tells chat where the grant has come to rest for now, and returns
+// when to look again. Chat comes last: nothing ever waits for it.
+func (b *Bot) settledAt(ctx context.Context, id grants.ID, phase grants.Phase, step grants.Step, seen *sight) time.Time {
+	telling, cancel := context.WithTimeout(ctx, tellWithin)
+	defer cancel()
+	if err := b.tell(telling, id, phase, seen); err != nil {
+		b.Log.Warn("chat was not told", "grant", id, "error", err)
+		if step.Kind == grants.Rest && b.stillNews(seen) {
+			b.index.reopen(id)
+			return b.Now().Add(time.Minute)
+		}
+	}
+	if step.Kind == grants.Rest {
+		return time.Time{}
+	}
+	return step.Until
+}
+
+// tellWithin bounds what chat may take of one look.
+const tellWithin = 10 * time.Second
+
+// stillNews reports whether an end is so recent that chat should hear of it
+// even if it has to be told again and again.
+func (b *Bot) stillNews(s *sight) bool {
+	return s.Record != nil && b.Now().Sub(s.Record.EndedAt) < time.Hour
 }
 
 // step does one step and reports whether the rest is up to somebody else.
 func (b *Bot) step(ctx context.Context, id grants.ID, step grants.Step, seen *sight) (done bool, err error) {
 	err = b.act(ctx, id, step, seen)
+	seen.moved = errors.Is(err, world.ErrLost)
 	b.Steps(id, step, err)
 	if errors.Is(err, errLater) {
 		return true, nil
@@ -315,24 +371,30 @@ func (b *Bot) Sync(ctx context.Context) error {
 	note("list grants", err)
 	open, err := b.Forge.OpenPulls(ctx)
 	note("list pull requests", err)
-	b.pulls.replace(open, b.Now())
+	if err == nil {
+		b.pulls.replace(open, b.Now())
+	}
+	seen := map[grants.ID]bool{}
 	for _, p := range open {
-		err := b.reconcilePull(ctx, p.Number)
+		id, err := b.reconcilePull(ctx, p.Number)
 		if errors.Is(err, world.ErrLost) {
-			b.queue.Add(item{pull: p.Number}) // somebody else is at it this moment
+			b.queue.AddAfter(item{pull: p.Number}, time.Second) // somebody else is at it this moment
 			continue
 		}
+		seen[id] = err == nil
 		note(fmt.Sprintf("pull request %d", p.Number), err)
 	}
+	slices.Reverse(due) // the newest first: they are the ones that live
 	for _, id := range due {
-		again, err := b.Reconcile(ctx, id)
-		note("grant "+string(id), err)
-		if err == nil && !again.IsZero() {
-			b.queue.AddAfter(item{grant: id}, max(again.Sub(b.Now()), 50*time.Millisecond))
+		if !seen[id] {
+			note("grant "+string(id), b.reconcileNow(ctx, id))
 		}
 	}
 	note("high water", b.raiseHighWater(ctx))
-	_, err = b.flushRemovals(ctx)
+	if _, err = b.flushRemovals(ctx); errors.Is(err, world.ErrLost) {
+		b.queue.AddAfter(item{flush: true}, time.Second)
+		err = nil
+	}
 	note("removals", err)
 	return errors.Join(problems...)
 }
@@ -356,36 +418,61 @@ func (b *Bot) reconcileMain(ctx context.Context) error {
 
 // keyedLocks keeps two workers of one replica off the same grant: they would
 // only lose compare-and-swaps to each other. Between replicas nothing else
-// than those compare-and-swaps is needed.
+// than those compare-and-swaps is needed, and whoever ends access needs no
+// lock at all: nobody may make a revocation wait.
 type keyedLocks struct {
 	mu   sync.Mutex
 	held map[string]*keyedLock
 }
 
 type keyedLock struct {
-	sync.Mutex
+	token chan struct{} // holds one element while somebody has the lock
 	users int
 }
 
-func (k *keyedLocks) lock(key string) (unlock func()) {
+func (k *keyedLocks) join(key string) *keyedLock {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.held == nil {
 		k.held = map[string]*keyedLock{}
 	}
 	l := k.held[key]
 	if l == nil {
-		l = &keyedLock{}
+		l = &keyedLock{token: make(chan struct{}, 1)}
 		k.held[key] = l
 	}
 	l.users++
-	k.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(k.held, key)
-		}
+	return l
+}
+
+func (k *keyedLocks) leave(key string, l *keyedLock) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l.users--; l.users == 0 {
+		delete(k.held, key)
+	}
+}
+
+// lock waits for the lock, as long as the context lasts.
+func (k *keyedLocks) lock(ctx context.Context, key string) (unlock func(), err error) {
+	l := k.join(key)
+	select {
+	case l.token <- struct{}{}:
+		return func() { <-l.token; k.leave(key, l) }, nil
+	case <-ctx.Done():
+		k.leave(key, l)
+		return nil, fmt.Errorf("wait for %s: %w", key, ctx.Err())
+	}
+}
+
+// tryLock takes the lock if nobody has it.
+func (k *keyedLocks) tryLock(key string) (unlock func(), free bool) {
+	l := k.join(key)
+	select {
+	case l.token <- struct{}{}:
+		return func() { <-l.token; k.leave(key, l) }, true
+	default:
+		k.leave(key, l)
+		return nil, false
 	}
 }

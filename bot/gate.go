@@ -2,6 +2,7 @@ package bot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,6 +37,9 @@ func (b *Bot) judgeLanding(ctx context.Context, id grants.ID, m *mainSight, c wo
 	if err := b.readGrant(ctx, j, c.Changes); err != nil || j.verdict.Ruling == grants.No {
 		return j, err
 	}
+	if len(m.paths[id]) > 1 {
+		return j.no("gate/id", "the id %s stands on the default branch more than once", id), nil
+	}
 	if len(c.Parents) != 1 {
 		return j.no("gate/squash", "the commit has %d parents; grants land as one squashed commit", len(c.Parents)), nil
 	}
@@ -47,6 +51,9 @@ func (b *Bot) judgeLanding(ctx context.Context, id grants.ID, m *mainSight, c wo
 		return j.no("gate/merged-by", "nobody but tac merges grants, and this commit is not tac's"), nil
 	}
 	pull, err := b.readPull(ctx, number)
+	if errors.Is(err, world.ErrNotFound) && !b.maySeeMore(c) {
+		return j.no("gate/merged-by", "the commit names pull request %d, and there is none", number), nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -73,8 +73,8 @@ func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own 
 	if err := b.readGrant(ctx, j, proposal.Changes); err != nil || j.verdict.Ruling == grants.No {
 		return j, err
 	}
-	if _, there := m.files[j.path]; there {
-		return j.no("pull/exists", "%s is on the default branch already", j.path), nil
+	if paths := m.paths[j.grant.ID]; len(paths) > 0 {
+		return j.no("pull/exists", "a grant of this id is on the default branch already: %s", paths[0]), nil
 	}
 	if err := b.checkAuthor(ctx, j, pull); err != nil || j.verdict.Ruling == grants.No {
 		return j, err

@@ -20,8 +20,13 @@ import (
 // mainline is what is known of the default branch. It is a cache of one
 // fetch; expire makes the next look fetch again.
 type mainline struct {
-	mu   sync.Mutex
-	seen *mainSight
+	looking chan struct{} // one token: whoever holds it looks, the others wait
+
+	mu     sync.Mutex
+	seen   *mainSight
+	last   *mainSight // the newest look there ever was; expire keeps it
+	failed error      // why the latest look failed, and when
+	at     time.Time
 
 	setsMu sync.Mutex               // not mu: policies are read while main is looked at
 	sets   map[string]*policies.Set // by the digest of all policy files
@@ -47,26 +52,75 @@ type mainSight struct {
 // give access expire it first.
 const mainFresh = 2 * time.Second
 
+// lookWithin bounds one look at the default branch. A forge that hangs must
+// not hold up what needs Vault alone.
+const lookWithin = 15 * time.Second
+
+func newMainline() mainline {
+	return mainline{looking: make(chan struct{}, 1), sets: map[string]*policies.Set{}}
+}
+
+// expire makes the next look fetch again.
 func (m *mainline) expire() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seen = nil
+	m.seen, m.failed = nil, nil
+}
+
+// fresh returns the latest look, or the latest failure, where it is young
+// enough to serve: many grants ask at the same time.
+func (m *mainline) fresh(now time.Time) (*mainSight, error, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed != nil {
+		age := now.Sub(m.at)
+		return nil, m.failed, age >= 0 && age < mainFresh
+	}
+	if m.seen == nil {
+		return nil, nil, false
+	}
+	age := now.Sub(m.seen.at)
+	return m.seen, nil, age >= 0 && age < mainFresh
+}
+
+func (m *mainline) keepLook(s *mainSight, err error, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen, m.failed, m.at = s, err, now
+	if s != nil {
+		m.last = s
+	}
+}
+
+// lastSeen returns the newest look there ever was, nil where there is none. It
+// serves where access is taken away, never where it is given.
+func (m *mainline) lastSeen() *mainSight {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last
 }
 
 func (b *Bot) mainNow(ctx context.Context) (*mainSight, error) {
-	b.main.mu.Lock()
-	defer b.main.mu.Unlock()
-	if s := b.main.seen; s != nil {
-		if age := b.Now().Sub(s.at); age >= 0 && age < mainFresh {
-			return s, nil
-		}
+	if s, err, ok := b.main.fresh(b.Now()); ok {
+		return s, err
 	}
-	s, err := b.lookAtMain(ctx)
-	if err != nil {
-		return nil, err
+	select {
+	case b.main.looking <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("look at the default branch: %w", ctx.Err())
 	}
-	b.main.seen = s
-	return s, nil
+	defer func() { <-b.main.looking }()
+	if s, err, ok := b.main.fresh(b.Now()); ok {
+		return s, err
+	}
+	looking, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	s, err := b.lookAtMain(looking)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("look at the default branch: %w", ctx.Err())
+	}
+	b.main.keepLook(s, err, b.Now())
+	return s, err
 }
 
 func (b *Bot) lookAtMain(ctx context.Context) (*mainSight, error) {
@@ -95,7 +149,10 @@ func (b *Bot) lookAtMain(ctx context.Context) (*mainSight, error) {
 			s.strays = append(s.strays, path)
 		}
 	}
-	return s, b.lookAboveHighWater(ctx, s)
+	if err := b.lookAboveHighWater(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // tolerated names the files below grants/ that are no grants and do no harm.

@@ -24,6 +24,7 @@ type sight struct {
 	pull      *world.Pull
 	judgement *judgement
 	claim     *claimAsk
+	moved     bool // the latest step was lost to somebody else
 }
 
 // claimAsk is a claim as it came in.
@@ -52,6 +53,10 @@ func (b *Bot) observe(ctx context.Context, id grants.ID, claim *claimAsk) (*sigh
 	if s.Request, err = b.requestOf(ctx, id); err != nil && s.Record == nil {
 		return nil, fmt.Errorf("read the request: %w", err)
 	}
+	if r := s.Record; r != nil && endsAnyway(r, s.Clocks.Latest) {
+		s.grant = r.Grant
+		return s, nil
+	}
 	var mainErr error
 	if s.main, mainErr = b.mainNow(ctx); mainErr == nil {
 		s.Frozen = s.main.frozen
@@ -69,6 +74,15 @@ func (b *Bot) observe(ctx context.Context, id grants.ID, claim *claimAsk) (*sigh
 		return nil, mainErr
 	}
 	return s, b.observeRequest(ctx, id, s)
+}
+
+// endsAnyway reports that a grant ends whatever the default branch says: then
+// nobody waits for GitHub to say it.
+func endsAnyway(r *grants.Record, now time.Time) bool {
+	if r.State == grants.Revoking && !r.Retiring {
+		return true
+	}
+	return r.State != grants.Revoked && !now.Before(r.EndsAt)
 }
 
 // unreadable wakes somebody where Vault answers, yet not with what it must
@@ -166,10 +180,17 @@ func (b *Bot) lookAgain(ctx context.Context, s *sight, r *grants.Record) {
 	}
 	s.main, s.Frozen, s.File = main, main.frozen, fileState(main, r)
 	s.path = main.path(r.Grant.ID)
+	if s.File != grants.FileAbsent || main.frozen {
+		return
+	}
+	// A replica of the forge that lags may not have the merge yet: a file
+	// is absent only from a branch that once held it.
+	if _, err := b.Repository.History(ctx, r.Commit, main.tip); err != nil {
+		b.Log.Warn("the default branch does not contain the merge", "grant", r.Grant.ID, "error", err)
+		s.File = grants.FileUnknown
+	}
 }
 
-// fileState is what main holds of a grant. One grant has one file: another of
-// its id, for another resource, is as good as a changed one.
 // taken asks Vault whether the wrapped credential was opened. Not being able
 // to ask is no answer, and keeps nothing else from being done.
 func (b *Bot) taken(ctx context.Context, r *grants.Record) grants.Ruling {
@@ -184,6 +205,8 @@ func (b *Bot) taken(ctx context.Context, r *grants.Record) grants.Ruling {
 	return grants.No
 }
 
+// fileState is what main holds of a grant. One grant has one file: another of
+// its id, for another resource, is as good as a changed one.
 func fileState(m *mainSight, r *grants.Record) grants.FileState {
 	entry, paths := m.files[r.Grant.Path()], m.paths[r.Grant.ID]
 	switch {
@@ -243,6 +266,9 @@ func (b *Bot) observeRequest(ctx context.Context, id grants.ID, s *sight) error 
 		return b.observeUnrecorded(ctx, id, s)
 	}
 	if s.Request != nil && s.Request.Closed != "" {
+		if p, _, ok := b.pulls.get(s.Request.Pull, b.Now()); ok && p.Open {
+			s.pull, s.Pull = &p, &grants.Pull{Number: p.Number, Head: p.Head, Open: true}
+		}
 		return nil
 	}
 	s.LapsesAt = b.lapsesAt(s, nil)
@@ -276,6 +302,12 @@ func (b *Bot) observePull(ctx context.Context, s *sight, pull world.Pull, own bo
 	j, err := b.judgeHead(ctx, s.main, pull, own, fresh)
 	if err != nil {
 		return fmt.Errorf("judge pull request %d: %w", pull.Number, err)
+	}
+	if j.grant.ID != "" && s.grant.ID != "" && j.grant.ID != s.grant.ID {
+		// It proposes another grant now, which is judged under its own
+		// id; for this one nothing is open any more.
+		s.Pull.Open = false
+		return nil
 	}
 	s.judgement, s.Verdict = j, j.verdict
 	if s.Request == nil {

@@ -255,7 +255,7 @@ func TestA1_PushToTheBotsBranchMergesNothing(t *testing.T) {
 			return r, tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
 		},
 		disturb: func(tn *town, id grants.ID) {
-			g := tn.newHand("alice", 8*time.Hour)
+			g := tn.newHand("alice", 4*time.Hour) // alice could have had it, had she asked
 			g.ID, g.Via, g.Attestation = id, grants.ViaCLI, "vault:v1:"+strings.Repeat("A", 86)+"=="
 			_, err := tn.GitHub.Files(demo.Repository, g.Branch())
 			// In the place of the bot's commit, where there is one already.

@@ -201,6 +201,7 @@ func TestB8_AppsApproveNothing(t *testing.T) {
 	}
 	_, err = tn.GitHub.Install(app, "acme", 8002)
 	tn.must(err)
+	tn.must(tn.GitHub.AddMember("acme", app.Bot.Login))
 	r := tn.replica("one")
 	id, pull := tn.waiting(r)
 	h := tn.writes("bob", tn.newHand("bob", 3*time.Hour))
@@ -354,6 +355,21 @@ func TestB10_WhatIsTakenBackBeforeTheGateIsRefused(t *testing.T) {
 			tn.refused(r, id, "bob")
 		})
 	}
+}
+
+func TestB10_ADenialStopsWhatNeedsNoApproval(t *testing.T) {
+	t.Parallel()
+	tn := newTown(t, nil)
+	r := tn.replica("one")
+	tn.must(tn.sync(r))
+	id := tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
+	tn.beforeTheMerge(func() {
+		open, err := r.Bot.Forge.OpenPulls(t.Context())
+		tn.must(err)
+		tn.review(open[0].Number, "dana", "REQUEST_CHANGES")
+	})
+	_ = tn.sync(r)
+	tn.refused(r, id, "alice")
 }
 
 func TestB11_TwoApprovalsAreTwoPeople(t *testing.T) {

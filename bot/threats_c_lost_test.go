@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tigeraccess/tac/bot/sandbox/github"
 	"github.com/tigeraccess/tac/cmd/tac/demo"
 	"github.com/tigeraccess/tac/grants"
 )
@@ -43,7 +44,7 @@ func TestC13_ARewrittenBranchFreezesWhatGivesAccess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tn, r, taken, approved, between := three(t)
 			tip := tn.tip()
-			_, pull := tn.waiting(r)
+			bobs, pull := tn.waiting(r)
 			tn.must(tn.GitHub.Unprotect(demo.Repository))
 			rewrite(tn, between)
 			for i, r := range []*demo.Replica{r, tn.replica("fresh")} {
@@ -62,8 +63,10 @@ func TestC13_ARewrittenBranchFreezesWhatGivesAccess(t *testing.T) {
 				_ = tn.sync(r)
 				tn.Clock.Advance(time.Minute)
 			}
-			if tn.onMain(asked) || tn.see(r, asked).Phase != grants.PhaseRequested {
-				t.Error("a new grant went through")
+			for _, id := range []grants.ID{asked, bobs} {
+				if tn.onMain(id) || tn.see(r, id).Phase != grants.PhaseRequested {
+					t.Errorf("%s went through", id)
+				}
 			}
 			// What lives still ends.
 			if _, err := r.Bot.Drop(t.Context(), person("alice"), taken); err != nil {
@@ -74,7 +77,7 @@ func TestC13_ARewrittenBranchFreezesWhatGivesAccess(t *testing.T) {
 			tn.must(tn.GitHub.MoveBranch(demo.Repository, "eve", "main", tip))
 			tn.must(tn.GitHub.Protect(demo.Repository, tn.App))
 			tn.settle(r)
-			if !tn.onMain(asked) {
+			if !tn.onMain(asked) || !tn.onMain(bobs) {
 				t.Error("the branch is as it was, and still nothing goes")
 			}
 			tn.takes(r, asked, "alice")
@@ -232,6 +235,20 @@ func TestC15_ARecordThatWasTakenAwayNeverIssues(t *testing.T) {
 	}
 }
 
+// mergeOf is the commit that brought the grant to main.
+func (tn *town) mergeOf(id grants.ID) github.Commit {
+	tn.t.Helper()
+	commits, err := tn.GitHub.Commits(demo.Repository, "main")
+	tn.must(err)
+	for _, c := range commits {
+		if strings.Contains(c.Message, "Tac-Grant: "+string(id)+"\nTac-Requester: ") {
+			return c
+		}
+	}
+	tn.t.Fatalf("%s never came to main", id)
+	return github.Commit{}
+}
+
 func TestC16_ARevertedRemovalBringsNothingBack(t *testing.T) {
 	revert := func(tn *town) {
 		c := tn.clone("eve")
@@ -269,6 +286,22 @@ func TestC16_ARevertedRemovalBringsNothingBack(t *testing.T) {
 		}
 		tn.mayNotClaim(fresh, id)
 		tn.issuedAndDead(1)
+	})
+	t.Run("nor under the bot's own words and at its own time", func(t *testing.T) {
+		tn, r := started(t)
+		id := tn.ask(r, "alice", "postgres-prod", time.Hour)
+		tn.settle(r)
+		path, content := tn.file(id)
+		merge := tn.mergeOf(id)
+		_, err := r.Bot.Drop(t.Context(), person("alice"), id)
+		tn.must(err)
+		tn.settle(r)
+		tn.vaultAdmin("destroy all of", "grants/"+string(id))
+		tn.must(tn.GitHub.AllowBypass(demo.Repository, "eve"))
+		c := tn.clone("eve")
+		c.commit("main", c.signature("eve", merge.When), merge.Message, inline("100644", path, content))
+		tn.mayNotClaim(r, id)
+		tn.refused(tn.replica("fresh"), id, "alice")
 	})
 	t.Run("and expired ones neither", func(t *testing.T) {
 		tn, r := started(t)

@@ -2,6 +2,7 @@ package bot_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -108,8 +109,9 @@ func TestC9_AnOldFileGivesNothingAgain(t *testing.T) {
 		tn.phase(r, id, grants.PhaseLapsed)
 		tn.must(tn.GitHub.ReopenPull(demo.Repository, pull, "bob"))
 		tn.review(pull, "dana", "APPROVE")
-		tn.settle(r)
+		tn.settle(r) // closes it again
 		tn.phase(r, id, grants.PhaseLapsed)
+		tn.must(tn.GitHub.ReopenPull(demo.Repository, pull, "bob"))
 		_, err := tn.GitHub.MergeAsAdmin(demo.Repository, pull, "eve")
 		tn.must(err)
 		tn.refused(r, id, "bob")
@@ -302,17 +304,34 @@ func TestC12_WhatTheBotDidNotMergeGivesNothing(t *testing.T) {
 		tn.clone("eve").commit("main", "", "Merge branch", "merge "+side.head, inline("100644", g.Path(), string(g.Encode())))
 		tn.refused(r, g.ID, "alice")
 	})
+	t.Run("a person merges it under the words of the bot", func(t *testing.T) {
+		// bob's request is approved and its check run is green: anybody who
+		// may write can press the button before the bot does.
+		tn, r := started(t)
+		id, pull := tn.waiting(r)
+		tn.review(pull, "dana", "APPROVE")
+		token, err := tn.GitHub.PAT("eve")
+		tn.must(err)
+		record, err := r.Bot.Vault.Request(t.Context(), id.Key())
+		tn.must(err)
+		tn.beforeTheMerge(func() {
+			body := map[string]string{"merge_method": "squash", "sha": record.Head, "commit_title": "postgres-prod for bob", "commit_message": message(record.Grant, pull)}
+			if status := tn.request(token, http.MethodPut, fmt.Sprintf("/pulls/%d/merge", pull), body); status != http.StatusOK {
+				t.Errorf("eve's merge was answered %d", status)
+			}
+		})
+		_ = tn.sync(r)
+		tn.refused(r, id, "bob")
+	})
 	t.Run("the words name a pull request that does not exist", func(t *testing.T) {
 		tn, r := started(t)
 		tn.must(tn.GitHub.AllowBypass(demo.Repository, "eve"))
 		g := tn.newHand("alice", time.Hour)
 		tn.clone("eve").commit("main", now(tn), message(g, 4711), inline("100644", g.Path(), string(g.Encode())))
-		for range 20 {
-			_ = tn.sync(r)
-			tn.Clock.Advance(time.Minute)
-		}
-		tn.unclaimable(r, g.ID, "alice")
-		if !tn.alerted("cannot be judged") {
+		_ = tn.sync(r) // so young a merge may yet be shown
+		tn.Clock.Advance(2 * time.Minute)
+		tn.refused(r, g.ID, "alice")
+		if !tn.alerted("and there is none") {
 			t.Error("nobody was alerted")
 		}
 		id := tn.ask(r, "alice", "postgres-prod", time.Hour)

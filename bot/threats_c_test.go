@@ -319,6 +319,21 @@ func TestC2_GrantsOnMainAreNeverChanged(t *testing.T) {
 	}
 }
 
+// One id is one grant on one resource: a second file of it is tampering.
+func TestC2_ACopyForAnotherResourceEndsBoth(t *testing.T) {
+	tn, r := started(t)
+	id := tn.ask(r, "alice", "postgres-prod", 2*time.Hour)
+	tn.settle(r)
+	tn.takes(r, id, "alice")
+	_, content := tn.file(id)
+	tn.byHand(map[string]string{grants.Path("bastion", id): content})
+	tn.settle(r)
+	if v := tn.phase(r, id, grants.PhaseClosed); v.Outcome != grants.OutcomeRevoked || tn.grantFiles() > 0 || !tn.alerted("changed after the merge") {
+		t.Errorf("%+v, %d files", v, tn.grantFiles())
+	}
+	tn.issuedAndDead(1)
+}
+
 // grantFiles counts the grant files on main.
 func (tn *town) grantFiles() (n int) {
 	tn.t.Helper()

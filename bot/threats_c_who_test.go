@@ -201,14 +201,13 @@ func TestC7_ForksAreNeverRead(t *testing.T) {
 			tn.unclaimable(r, g.ID, "alice")
 		})
 	}
-	t.Run("under the name of the bot's branch", func(t *testing.T) {
+	t.Run("under the name of the bot's branch, which is not there yet", func(t *testing.T) {
 		tn, r := started(t)
-		id, pull := tn.waiting(r)
-		g := tn.newHand("rex", time.Hour)
-		forked := fork(t, tn, "rex", g, "grant/"+string(id))
+		id := tn.ask(r, "bob", "postgres-prod", 2*time.Hour)
+		forked := fork(t, tn, "rex", tn.newHand("rex", time.Hour), "grant/"+string(id))
 		tn.refusesPull(r, forked, "the pull request comes from a fork")
-		if v := tn.phase(r, id, grants.PhaseRequested); v.PullRequest != pull {
-			t.Errorf("bob's request is now pull request %d", v.PullRequest)
+		if v := tn.phase(r, id, grants.PhaseRequested); v.PullRequest <= forked {
+			t.Errorf("bob's request is pull request %d", v.PullRequest)
 		}
 	})
 	t.Run("merged by an administrator", func(t *testing.T) {

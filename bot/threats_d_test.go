@@ -122,7 +122,7 @@ func TestD2_LengthsThatCannotBeAreRefusedAndNothingIsWritten(t *testing.T) {
 			t.Errorf("%s: %v, want %q", d, err, words)
 		}
 	}
-	for _, text := range []string{"213504d", "99999h", "1e9h", "P1000Y", "-2h", "0"} { // the first wraps around to 24 minutes
+	for _, text := range []string{"213504d", "99999h", "1e9h", "P1000Y", "-2h", "0"} { // the first is more nanoseconds than fit
 		g := tn.newHand("alice", time.Hour)
 		pull := tn.proposes("alice", map[string]string{g.Path(): strings.Replace(string(g.Encode()), "duration: 1h", "duration: "+text, 1)})
 		tn.refusesPull(r, pull, ":6:13: spec.duration: ")

@@ -31,6 +31,7 @@ type View struct {
 	Approvers   []string       `json:"approvers"`
 	// WaitingFor names who could approve, while people are asked.
 	WaitingFor []string `json:"waiting_for,omitempty"`
+	waitingIDs []int64  // the same by number: a login may be somebody else's tomorrow
 	// Why says in one sentence why the grant stands where it stands.
 	Why string `json:"why,omitempty"`
 	// Taken reports whether a credential is out; Engine and Connect say
@@ -60,14 +61,19 @@ func (b *Bot) view(id grants.ID, phase grants.Phase, s *sight) View {
 		if j.verdict.Ruling == grants.Ask {
 			for _, p := range missingPeople(j.count) {
 				v.WaitingFor = append(v.WaitingFor, p.GitHub)
+				v.waitingIDs = append(v.waitingIDs, p.ID)
 			}
 		}
 	}
 	if r := s.Record; r != nil {
 		v.fromRecord(r)
 	}
-	if s.main != nil {
-		if resource, ok := s.main.set.Resource(g.Resource); ok {
+	m := s.main
+	if m == nil {
+		m = b.main.lastSeen()
+	}
+	if m != nil {
+		if resource, ok := m.set.Resource(g.Resource); ok {
 			v.Engine, v.Connect = resource.Vault.Engine, resource.Connect
 		}
 	}
@@ -134,12 +140,23 @@ func (x *index) put(v View, over bool) {
 	if v.Phase == grants.PhaseNone {
 		return
 	}
+	if before := x.views[v.ID]; v.URL == "" {
+		v.URL = before.URL // only an open pull request tells its address
+	}
 	x.views[v.ID] = v
 	x.over[v.ID] = over
 	if x.keys == nil {
 		x.keys = map[string]bool{}
 	}
 	x.keys[v.ID.Key()] = over
+}
+
+// reopen makes the next sweep look at a grant again that seemed to be over.
+func (x *index) reopen(id grants.ID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.over, id)
+	delete(x.keys, id.Key())
 }
 
 func (x *index) get(id grants.ID) (View, bool) {
@@ -198,7 +215,11 @@ func (b *Bot) Look(ctx context.Context, id grants.ID) (View, error) {
 	}
 	// Waiting for whoever works on it is cheaper than asking the forge the
 	// same questions beside them.
-	defer b.locks.lock(string(id))()
+	unlock, err := b.locks.lock(ctx, string(id))
+	if err != nil {
+		return View{}, unavailable("tac", err)
+	}
+	defer unlock()
 	s, err := b.observe(ctx, id, nil)
 	if err != nil {
 		return View{}, unavailable("Vault or GitHub", err)
@@ -264,7 +285,7 @@ func (b *Bot) seer(ctx context.Context, who grants.Principal) (func(View) bool, 
 	rights := map[string]ownership{}
 	var failed error
 	sees := func(v View) bool {
-		if v.RequesterID == who.ID && who.ID != 0 || slices.Contains(v.WaitingFor, who.GitHub) {
+		if v.RequesterID == who.ID && who.ID != 0 || slices.Contains(v.waitingIDs, who.ID) {
 			return true
 		}
 		o, known := rights[v.Resource]
@@ -291,13 +312,17 @@ func (b *Bot) owns(ctx context.Context, who grants.Principal, m *mainSight, reso
 	if err != nil {
 		return ownership{}, err
 	}
-	o := ownership{security: m.set.Holds(RoleSecurity, who, facts) == policies.Yes}
-	if r, ok := m.set.Resource(resource); ok {
+	return ownershipOf(who, m.set, resource, facts), nil
+}
+
+func ownershipOf(who grants.Principal, set *policies.Set, resource string, facts policies.Facts) ownership {
+	o := ownership{security: set.Holds(RoleSecurity, who, facts) == policies.Yes}
+	if r, ok := set.Resource(resource); ok {
 		for _, role := range r.Owners {
-			o.owner = o.owner || m.set.Holds(role, who, facts) == policies.Yes
+			o.owner = o.owner || set.Holds(role, who, facts) == policies.Yes
 		}
 	}
-	return o, nil
+	return o
 }
 
 // RoleSecurity is the role that sees and may revoke everything.

@@ -25,7 +25,13 @@ func pullTitle(g grants.Grant) string {
 
 func proposalMessage(g grants.Grant) string {
 	return fmt.Sprintf("request %s for %s, %s\n\n    %s\n\nTac-Grant: %s\nTac-Requester: %d\n",
-		g.Resource, g.Requester.GitHub, grants.FormatDuration(g.Duration), reasonText(g), g.ID, g.Requester.ID)
+		g.Resource, g.Requester.GitHub, grants.FormatDuration(g.Duration), quiet(reasonText(g)), g.ID, g.Requester.ID)
+}
+
+// quiet keeps GitHub from acting on a reason in a commit message ("Closes #7",
+// "@acme/everybody"), and leaves what is seen as it was written.
+func quiet(s string) string {
+	return strings.NewReplacer("@", "@\u200b", "#", "#\u200b", "://", ":\u200b//").Replace(s)
 }
 
 func reasonText(g grants.Grant) string {
@@ -48,7 +54,7 @@ func mergeMessage(j *judgement) (subject, message string) {
 	if !g.Start.IsZero() {
 		fmt.Fprintf(&b, ", to start at %s", g.Start.UTC().Format(time.RFC3339))
 	}
-	fmt.Fprintf(&b, ":\n\n    %s\n\n", reasonText(g))
+	fmt.Fprintf(&b, ":\n\n    %s\n\n", quiet(reasonText(g)))
 	for _, t := range mergeTrailers(j) {
 		fmt.Fprintf(&b, "%s: %s\n", t.Name, t.Value)
 	}

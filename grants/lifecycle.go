@@ -16,6 +16,7 @@ import "time"
 //	           merged, commit not seen on main yet            Wait
 //	denied     pull request open, verdict: no                 Show, then Close
 //	lapsed     nobody answered in time                        Close
+//	any of     the request is over, its pull request open     Close
 //	withdrawn  pull request closed unmerged, or taken back    Close, Finish
 //	approved   landed on main, the gate says yes              Consent
 //	           APPROVED or RETIRED, nobody claims             Wait
@@ -31,6 +32,7 @@ import "time"
 //	           the end is near                                Warn
 //	           time left                                      Wait
 //	refused    landed on main, the gate says no               Refuse
+//	           landed on main, but taken back before          Refuse
 //	           record refused, file on main                   Remove
 //	failed     five issues failed                             Fail, then End
 //	ended      time over, file gone or changed, holder gone   End
@@ -211,6 +213,8 @@ func Next(o Observed) (Phase, Step) {
 		return afterGate(o, o.Record)
 	case o.Landing != nil:
 		return atGate(o, o.Landing)
+	case o.Request != nil && o.Request.Closed != "" && o.Pull != nil && o.Pull.Open:
+		return requestPhase(o.Request.Closed), Step{Kind: Close, Outcome: o.Request.Closed, By: o.Request.By, Why: o.Request.Why}
 	case o.Request != nil && o.Request.Closed != "":
 		return requestPhase(o.Request.Closed), Step{Kind: Rest}
 	case o.Pull != nil:
@@ -247,11 +251,15 @@ func lapsed(o Observed) bool {
 func beforeMerge(o Observed, p *Pull) (Phase, Step) {
 	switch {
 	case p.Merged:
-		return PhaseRequested, Step{Kind: Wait, Until: o.Clocks.Latest.Add(5 * time.Second)}
+		return PhaseRequested, Step{Kind: Wait, Until: o.Clocks.Latest.Add(30 * time.Second)}
 	case !p.Open:
 		return PhaseWithdrawn, Step{Kind: Finish, Outcome: OutcomeWithdrawn, Why: "the pull request was closed"}
 	case lapsed(o):
 		return PhaseLapsed, Step{Kind: Close, Outcome: OutcomeLapsed, Why: "nobody answered in time"}
+	case o.Frozen:
+		// Against rewritten history every pull request looks wrong: none is
+		// merged, and none is denied for it.
+		return PhaseRequested, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Why: frozenWhy, Alert: true}
 	case o.Verdict.Ruling == Unknown:
 		return PhaseRequested, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Why: o.Verdict.Why}
 	case !o.Shown:
@@ -264,8 +272,6 @@ func beforeMerge(o Observed, p *Pull) (Phase, Step) {
 		return PhaseDenied, Step{Kind: Close, Outcome: OutcomeDenied, Why: o.Verdict.Why}
 	case o.Verdict.Ruling == Ask:
 		return PhaseRequested, Step{Kind: Wait, Until: o.LapsesAt}
-	case o.Frozen:
-		return PhaseRequested, Step{Kind: Wait, Why: frozenWhy, Alert: true}
 	}
 	return PhaseRequested, Step{Kind: Merge, Head: p.Head}
 }
@@ -284,6 +290,9 @@ func atGate(o Observed, l *Landing) (Phase, Step) {
 	case l.Unrecorded:
 		return PhaseRefused, Step{Kind: Refuse, Outcome: OutcomeRefused, Alert: true,
 			Why: "the record of this grant was removed"}
+	case o.Request != nil && o.Request.By != "":
+		return PhaseRefused, Step{Kind: Refuse, Outcome: OutcomeRefused, By: o.Request.By,
+			Why: "it was taken back by " + o.Request.By + " before it was merged"}
 	case o.Verdict.Ruling == No:
 		return PhaseRefused, Step{Kind: Refuse, Outcome: OutcomeRefused, Why: o.Verdict.Why, Alert: true}
 	case o.Frozen:

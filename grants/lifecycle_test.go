@@ -66,6 +66,7 @@ func TestNext(t *testing.T) {
 		{"people are waited for", grants.Observed{Clocks: at(noon), Pull: open, Verdict: verdict(grants.Ask), Shown: true}, grants.PhaseRequested, grants.Wait},
 		{"a shown yes merges", grants.Observed{Clocks: at(noon), Pull: open, Verdict: verdict(grants.Yes), Shown: true}, grants.PhaseRequested, grants.Merge},
 		{"nothing is proposed on a rewritten branch", grants.Observed{Clocks: at(noon), Request: &grants.Request{}, Frozen: true}, grants.PhaseRequested, grants.Wait},
+		{"a rewritten branch denies nothing", grants.Observed{Clocks: at(noon), Pull: open, Verdict: verdict(grants.No), Frozen: true}, grants.PhaseRequested, grants.Wait},
 		{"a rewritten branch merges nothing", grants.Observed{Clocks: at(noon), Pull: open, Verdict: verdict(grants.Yes), Shown: true, Frozen: true}, grants.PhaseRequested, grants.Wait},
 		{"an unanswered pull request lapses", grants.Observed{Clocks: at(noon), Pull: open, Verdict: verdict(grants.Ask), Shown: true, LapsesAt: noon}, grants.PhaseLapsed, grants.Close},
 		{"one second before, it waits", grants.Observed{Clocks: at(noon.Add(-time.Second)), Pull: open, Verdict: verdict(grants.Ask), Shown: true, LapsesAt: noon}, grants.PhaseRequested, grants.Wait},

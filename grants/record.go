@@ -16,7 +16,7 @@ type Request struct {
 	Check  int64  // id of the check run
 	Head   string // the head that the check run is on
 	Closed Outcome
-	By     string // who withdrew it
+	By     string // who took it back; only a person sets this
 	Why    string // why it was closed, in a sentence
 	Chat   Chat
 }

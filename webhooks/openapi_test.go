@@ -86,6 +86,9 @@ func TestTheDescriptionRefersToWhatItHas(t *testing.T) {
 func members(v any) []string {
 	var names []string
 	for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+		if !f.IsExported() {
+			continue
+		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		names = append(names, name)
 	}

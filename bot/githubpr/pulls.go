@@ -86,9 +86,14 @@ func (c *Client) listPulls(ctx context.Context, head string) ([]world.Pull, erro
 // Pull returns one pull request. One that does not exist is an error.
 func (c *Client) Pull(ctx context.Context, number int) (world.Pull, error) {
 	doing := fmt.Sprintf("read pull request %d", number)
+	ctx = withETag(ctx)
 	got, _, err := c.api.PullRequests.Get(ctx, c.cfg.Owner, c.cfg.Repo, number)
 	if err != nil {
-		return world.Pull{}, c.failed(doing, err)
+		failure := c.failed(doing, err)
+		if answered(failure, 404) {
+			return world.Pull{}, fmt.Errorf("%w: %w", failure, world.ErrNotFound)
+		}
+		return world.Pull{}, failure
 	}
 	p, err := pullOf(got)
 	if err != nil {
@@ -144,6 +149,7 @@ func personOf(u *github.User) grants.Principal {
 // which of them count is not judged here.
 func (c *Client) Reviews(ctx context.Context, number int) ([]policies.Review, error) {
 	doing := fmt.Sprintf("list the reviews of pull request %d", number)
+	ctx = withETag(ctx)
 	listed, err := all(func(at github.ListOptions) ([]*github.PullRequestReview, *github.Response, error) {
 		return c.api.PullRequests.ListReviews(ctx, c.cfg.Owner, c.cfg.Repo, number, &at)
 	})
@@ -189,6 +195,7 @@ const maxCommits = 250
 // out where its signature holds.
 func (c *Client) Committers(ctx context.Context, number int) ([]int64, error) {
 	doing := fmt.Sprintf("list the commits of pull request %d", number)
+	ctx = withETag(ctx)
 	listed, err := all(func(at github.ListOptions) ([]*github.RepositoryCommit, *github.Response, error) {
 		return c.api.PullRequests.ListCommits(ctx, c.cfg.Owner, c.cfg.Repo, number, &at)
 	})

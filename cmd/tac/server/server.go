@@ -65,7 +65,7 @@ func New(c Config, o Options) (*Server, error) {
 	repository, err := gitstore.New(gitstore.Config{
 		URL:    c.GitHub.URL + "/" + c.GitHub.Owner + "/" + c.GitHub.Repo + ".git",
 		Branch: c.GitHub.Branch, Token: forge.Token,
-		AuthorName: "tac", AuthorEmail: "tac@users.noreply.github.com",
+		AuthorName: "tac", AuthorEmail: "tac@tac.invalid",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the grants repository: %w", err)
