@@ -32,7 +32,13 @@ type personal func(c *gin.Context, who grants.Principal)
 const loginHint = "; run `tac login`"
 
 // as proves at every call whose token it is, then lets h answer them.
-func (e *edge) as(h personal) gin.HandlerFunc {
+func (e *edge) as(h personal) gin.HandlerFunc { return e.proved(h, false) }
+
+// ending is as, for what takes access away: there, while GitHub does not
+// answer, a proof of a short while ago will do.
+func (e *edge) ending(h personal) gin.HandlerFunc { return e.proved(h, true) }
+
+func (e *edge) proved(h personal, ending bool) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		token, ok := bearer(c.Request.Header)
 		if !ok {
@@ -40,6 +46,11 @@ func (e *edge) as(h personal) gin.HandlerFunc {
 			return
 		}
 		who, err := e.Identity.User(c.Request.Context(), token)
+		if err != nil && ending && !e.IsRefused(err) {
+			if recent, ok := e.Identity.Recent(token); ok {
+				who, err = recent, nil
+			}
+		}
 		switch {
 		case err != nil && e.IsRefused(err):
 			e.unauthenticated(c, "the token is not one that our own GitHub App issued, or it has expired"+loginHint)

@@ -70,6 +70,23 @@ func TestATokenThatCannotBeProvedNowIsNotTheCallersFault(t *testing.T) {
 	}
 }
 
+func TestWhileGitHubDoesNotAnswerAnOlderProofEndsAccessAndGivesNone(t *testing.T) {
+	const grant = "/api/v1/grants/20261122-k3v9q2m4tz/"
+	h := newHarness(t)
+	h.identity.err = errors.New("check token: 502 bad gateway")
+	h.identity.recent = true
+	for path, want := range map[string]int{"drop": 200, "revoke": 200, "claim": 503} {
+		body := map[string]string{"drop": "{}", "revoke": `{"reason":"stolen"}`, "claim": `{"key":"0123456789abcdef"}`}[path]
+		if w := h.call("POST", grant+path, body); w.Code != want {
+			t.Errorf("%s answers %d: %s", path, w.Code, w.Body)
+		}
+	}
+	h.identity.err = errNotOurs // a refusal is an answer: no older proof outlives it
+	if w := h.call("POST", grant+"drop", "{}"); w.Code != 401 {
+		t.Errorf("a refused token answers %d", w.Code)
+	}
+}
+
 func TestWhoamiAndLogin(t *testing.T) {
 	h := newHarness(t)
 	if got := strings.TrimSpace(h.call("GET", "/api/v1/whoami", "").Body.String()); got != `{"github":"alice","id":1001}` {

@@ -53,6 +53,10 @@ type Bot interface {
 // Identity proves whose token it is.
 type Identity interface {
 	User(ctx context.Context, token world.Secret) (grants.Principal, error)
+	// Recent returns whose token it was proved to be a short while ago,
+	// where that is known. It serves to end access while nobody can be
+	// asked, and nothing else.
+	Recent(token world.Secret) (grants.Principal, bool)
 }
 
 // Config is what the edge is made of. Only Slack may be left out.
@@ -172,8 +176,8 @@ func (e *edge) routes(r *gin.Engine) {
 	api.GET("/grants/:id", e.as(e.show))
 	api.GET("/grants/:id/explanation", e.as(e.explain))
 	api.POST("/grants/:id/claim", e.as(e.claim))
-	api.POST("/grants/:id/drop", e.as(e.drop))
-	api.POST("/grants/:id/revoke", e.as(e.revoke))
+	api.POST("/grants/:id/drop", e.ending(e.drop))
+	api.POST("/grants/:id/revoke", e.ending(e.revoke))
 }
 
 const apiPath = "/api/v1"

@@ -125,7 +125,14 @@ func (f *fakeBot) WakePull(number int) { f.pulls = append(f.pulls, number) }
 func (f *fakeBot) WakeMain()           { f.mains++ }
 
 // fakeIdentity knows one token.
-type fakeIdentity struct{ err error }
+type fakeIdentity struct {
+	err    error
+	recent bool // alice was proved a while ago
+}
+
+func (f *fakeIdentity) Recent(token world.Secret) (grants.Principal, bool) {
+	return alice, f.recent && token.Reveal() == aliceToken
+}
 
 func (f *fakeIdentity) User(_ context.Context, token world.Secret) (grants.Principal, error) {
 	switch {

@@ -22,6 +22,8 @@ const (
 	// proofLife is how long a proof is good: a token that was revoked is
 	// still believed for as long.
 	proofLife = time.Minute
+	// recentLife is how long a proof serves Recent.
+	recentLife = time.Hour
 	maxProofs = 4096
 	maxToken  = 4096 // bytes; they have about 40 today
 )
@@ -65,7 +67,14 @@ func (c *Client) User(ctx context.Context, userToken world.Secret) (grants.Princ
 	return who, nil
 }
 
-// proofs remembers for a short while whose tokens have been proved.
+// Recent tells whose token this was proved to be within the last hour, without
+// asking anybody. It is for ending access while GitHub does not answer, and
+// for nothing else: the token may have been revoked since.
+func (c *Client) Recent(userToken world.Secret) (grants.Principal, bool) {
+	return c.proved.within(sha256.Sum256([]byte(userToken.Reveal())), recentLife)
+}
+
+// proofs remembers for a while whose tokens have been proved.
 type proofs struct {
 	now func() time.Time
 
@@ -84,17 +93,21 @@ func newProofs(now func() time.Time) *proofs {
 
 // fresh also refuses a proof from the future: the clock was set back, and
 // nobody knows how old it is.
-func (p proof) fresh(now time.Time) bool {
+func (p proof) fresh(now time.Time, life time.Duration) bool {
 	age := now.Sub(p.at)
-	return age >= 0 && age < proofLife
+	return age >= 0 && age < life
 }
 
 func (p *proofs) get(key [sha256.Size]byte) (grants.Principal, bool) {
+	return p.within(key, proofLife)
+}
+
+func (p *proofs) within(key [sha256.Size]byte, life time.Duration) (grants.Principal, bool) {
 	now := p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	found, ok := p.known[key]
-	if !ok || !found.fresh(now) {
+	if !ok || !found.fresh(now, life) {
 		return grants.Principal{}, false
 	}
 	return found.who, true
@@ -107,7 +120,7 @@ func (p *proofs) put(key [sha256.Size]byte, made proof) {
 	defer p.mu.Unlock()
 	if len(p.known) >= maxProofs {
 		for k, old := range p.known {
-			if !old.fresh(now) {
+			if !old.fresh(now, proofLife) {
 				delete(p.known, k)
 			}
 		}
