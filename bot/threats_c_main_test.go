@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tigeraccess/tac/bot"
+	"github.com/tigeraccess/tac/bot/sandbox"
 	"github.com/tigeraccess/tac/bot/sandbox/github"
 	"github.com/tigeraccess/tac/bot/sandbox/vault"
 	"github.com/tigeraccess/tac/cmd/tac/demo"
@@ -249,7 +250,8 @@ const sshKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJcpmSKH8Z1UlGm1d2kYE0VIeKf
 func TestC12_WhatTheBotDidNotMergeGivesNothing(t *testing.T) {
 	now := func(tn *town) string { c := clone{tn: tn}; return c.signature("eve", tn.Clock.Now()) }
 	message := func(g grants.Grant, pull int) string {
-		return fmt.Sprintf("postgres-prod for alice\n\nTac-Grant: %s\nTac-Requester: 1001\nTac-Decision: allow\nTac-Pull: %d\nTac-Facts: {\"teams\":[]}\n", g.ID, pull)
+		return fmt.Sprintf("postgres-prod for alice\n\nTac-Grant: %s\nTac-Requester: 1001\nTac-Decision: allow\nTac-Pull: %d\nTac-Facts: %s\n",
+			g.ID, pull, `{"teams":[{"team":"acme/dba","id":501}]}`)
 	}
 	for name, push := range map[string]func(tn *town, r *demo.Replica, g grants.Grant, file string){
 		"pushed": func(tn *town, _ *demo.Replica, g grants.Grant, _ string) {
@@ -322,6 +324,22 @@ func TestC12_WhatTheBotDidNotMergeGivesNothing(t *testing.T) {
 		})
 		_ = tn.sync(r)
 		tn.refused(r, id, "bob")
+	})
+	t.Run("a merge that GitHub cannot describe wakes somebody, and gives nothing meanwhile", func(t *testing.T) {
+		tn, r := started(t)
+		tn.GitHub.Order(sandbox.Fault{Method: http.MethodGet, Path: "/pulls/", When: sandbox.Answer, Status: http.StatusBadGateway, Times: -1})
+		id := tn.ask(r, "alice", "postgres-prod", time.Hour)
+		for range 17 {
+			_ = tn.sync(r)
+			tn.Clock.Advance(time.Minute)
+		}
+		if !tn.onMain(id) || !tn.alerted("cannot be judged") {
+			t.Error("it is not on main, or nobody was alerted")
+		}
+		tn.unclaimable(r, id, "alice")
+		tn.GitHub.ClearFaults()
+		tn.settle(r)
+		tn.takes(r, id, "alice")
 	})
 	t.Run("the words name a pull request that does not exist", func(t *testing.T) {
 		tn, r := started(t)

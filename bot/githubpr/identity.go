@@ -24,8 +24,8 @@ const (
 	proofLife = time.Minute
 	// recentLife is how long a proof serves Recent.
 	recentLife = time.Hour
-	maxProofs = 4096
-	maxToken  = 4096 // bytes; they have about 40 today
+	maxProofs  = 4096
+	maxToken   = 4096 // bytes; they have about 40 today
 )
 
 // User tells whose token this is. GitHub is asked whether it was issued to
