@@ -45,6 +45,7 @@ func TestC13_ARewrittenBranchFreezesWhatGivesAccess(t *testing.T) {
 			tn, r, taken, approved, between := three(t)
 			tip := tn.tip()
 			bobs, pull := tn.waiting(r)
+			late := tn.writes("carol", tn.newHand("carol", time.Hour)) // not looked at before
 			tn.must(tn.GitHub.Unprotect(demo.Repository))
 			rewrite(tn, between)
 			for i, r := range []*demo.Replica{r, tn.replica("fresh")} {
@@ -68,6 +69,9 @@ func TestC13_ARewrittenBranchFreezesWhatGivesAccess(t *testing.T) {
 					t.Errorf("%s went through", id)
 				}
 			}
+			if !tn.told(late.pull).open {
+				t.Error("a pull request was closed for what was done to the branch")
+			}
 			// What lives still ends.
 			if _, err := r.Bot.Drop(t.Context(), person("alice"), taken); err != nil {
 				t.Error(err)
@@ -77,7 +81,7 @@ func TestC13_ARewrittenBranchFreezesWhatGivesAccess(t *testing.T) {
 			tn.must(tn.GitHub.MoveBranch(demo.Repository, "eve", "main", tip))
 			tn.must(tn.GitHub.Protect(demo.Repository, tn.App))
 			tn.settle(r)
-			if !tn.onMain(asked) || !tn.onMain(bobs) {
+			if !tn.onMain(asked) || !tn.onMain(bobs) || !tn.onMain(late.ID) {
 				t.Error("the branch is as it was, and still nothing goes")
 			}
 			tn.takes(r, asked, "alice")

@@ -133,6 +133,15 @@ func TestC9_AnOldFileGivesNothingAgain(t *testing.T) {
 		tn.mayNotClaim(r, h.ID)
 		tn.issuedAndDead(1)
 	})
+	t.Run("hand-written, twice at once", func(t *testing.T) {
+		tn, r := started(t)
+		h := tn.writes("bob", tn.newHand("bob", 2*time.Hour))
+		tn.settle(r)
+		tn.refusesPull(r, tn.proposes("bob", map[string]string{h.Path(): string(h.Encode())}), "was used before; take another one")
+		if v := tn.phase(r, h.ID, grants.PhaseRequested); v.PullRequest != h.pull {
+			t.Errorf("%+v", v)
+		}
+	})
 	for name, tt := range map[string]struct {
 		age   time.Duration
 		words string
