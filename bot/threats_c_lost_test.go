@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/tigeraccess/tac/bot/sandbox/github"
 	"github.com/tigeraccess/tac/cmd/tac/demo"
 	"github.com/tigeraccess/tac/grants"
@@ -321,4 +323,24 @@ func TestC16_ARevertedRemovalBringsNothingBack(t *testing.T) {
 		tn.mayNotClaim(r, id)
 		tn.issuedAndDead(0)
 	})
+}
+
+// The way out of a rewrite is an operator's: README.md tells it.
+func TestC13_AnOperatorAcknowledgesARewriteInVault(t *testing.T) {
+	tn, r := started(t)
+	first := tn.tip()
+	tn.ask(r, "alice", "postgres-prod", time.Hour)
+	tn.settle(r)
+	tn.must(tn.GitHub.Unprotect(demo.Repository))
+	tn.must(tn.GitHub.MoveBranch(demo.Repository, "eve", "main", first))
+	_ = tn.sync(r)
+	admin, err := tn.VaultAdmin()
+	tn.must(err)
+	mark, err := admin.KVv2("tac").Get(t.Context(), "hwm")
+	tn.must(err)
+	_, err = admin.KVv2("tac").Put(t.Context(), "hwm", map[string]any{"by": "operator", "commit": tn.tip()}, api.WithCheckAndSet(mark.VersionMetadata.Version))
+	tn.must(err)
+	id := tn.ask(r, "alice", "postgres-prod", time.Hour)
+	tn.settle(r)
+	tn.phase(r, id, grants.PhaseApproved)
 }
