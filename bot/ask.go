@@ -126,7 +126,8 @@ func (b *Bot) known(ctx context.Context, key grants.IntentKey, a Ask) (Answer, e
 		return Answer{}, nil
 	case r.Key != key.String():
 		return Answer{}, refuse(CodeConflict, "by chance the id of this request is taken; please ask again")
-	case r.Grant.Duration != a.Duration || r.Grant.Reason != a.Reason || r.Grant.Ticket != a.Ticket:
+	case r.Grant.Duration != a.Duration || r.Grant.Reason != a.Reason || r.Grant.Ticket != a.Ticket,
+		!r.Grant.Start.Equal(startOf(a, r.Grant.RequestedAt)):
 		return Answer{}, refuse(CodeConflict, "the same idempotency key was used for another request (%s)", r.Grant.ID)
 	}
 	b.Wake(r.Grant.ID)
@@ -158,10 +159,6 @@ func (b *Bot) judgeAsk(ctx context.Context, a Ask) (policies.Decision, error) {
 // the id: whoever delivers the same wish again finds it.
 func (b *Bot) accept(ctx context.Context, key grants.IntentKey, a Ask, decision policies.Decision) (Answer, error) {
 	at := b.Now().UTC().Truncate(time.Second)
-	start := a.Start.UTC().Truncate(time.Second)
-	if a.Start.IsZero() || start.Before(at) {
-		start = time.Time{}
-	}
 	requester := a.Requester
 	if m, err := b.mainNow(ctx); err == nil {
 		if p, ok := m.set.Person(requester.ID); ok {
@@ -176,7 +173,7 @@ func (b *Bot) accept(ctx context.Context, key grants.IntentKey, a Ask, decision 
 		Key:  key.String(),
 		Chat: grants.Chat{Channel: channel},
 		Grant: grants.Grant{
-			ID: key.ID(at), Resource: a.Resource, Requester: requester, Duration: a.Duration, Start: start,
+			ID: key.ID(at), Resource: a.Resource, Requester: requester, Duration: a.Duration, Start: startOf(a, at),
 			Reason: a.Reason, Ticket: a.Ticket, RequestedAt: at, Via: a.Via,
 		},
 	}
@@ -193,6 +190,14 @@ func (b *Bot) accept(ctx context.Context, key grants.IntentKey, a Ask, decision 
 	b.Log.Info("accepted", "grant", r.Grant.ID, "requester", requester.ID, "resource", a.Resource, "decision", decision.Outcome)
 	b.Wake(r.Grant.ID)
 	return Answer{ID: r.Grant.ID, Decision: decision}, nil
+}
+
+// startOf returns the start of what was asked for at a moment; zero: at once.
+func startOf(a Ask, at time.Time) time.Time {
+	if start := a.Start.UTC().Truncate(time.Second); start.After(at) {
+		return start
+	}
+	return time.Time{}
 }
 
 func unavailable(what string, err error) *Error {

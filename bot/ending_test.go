@@ -233,3 +233,28 @@ func TestNobodyLearnsOfAGrantByTryingToRevokeIt(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestTheSameKeyForAnotherWishIsAConflict(t *testing.T) {
+	tn, r := started(t)
+	ask := bot.Ask{Requester: person("alice"), Resource: "postgres-prod", Duration: time.Hour, Reason: "a good reason", Via: grants.ViaCLI, Key: "one key"}
+	first, err := r.Bot.Request(t.Context(), ask)
+	tn.must(err)
+	again, err := r.Bot.Request(t.Context(), ask)
+	tn.must(err)
+	if again.ID != first.ID || !again.Existing {
+		t.Errorf("the same wish is %+v", again)
+	}
+	for what, change := range map[string]func(*bot.Ask){
+		"duration": func(a *bot.Ask) { a.Duration = 2 * time.Hour },
+		"reason":   func(a *bot.Ask) { a.Reason = "another reason" },
+		"ticket":   func(a *bot.Ask) { a.Ticket = "INC-1" },
+		"start":    func(a *bot.Ask) { a.Start = tn.Clock.Now().Add(time.Hour) },
+	} {
+		other := ask
+		change(&other)
+		var refusal *bot.Error
+		if _, err := r.Bot.Request(t.Context(), other); !errors.As(err, &refusal) || refusal.Code != bot.CodeConflict {
+			t.Errorf("another %s: %v", what, err)
+		}
+	}
+}
