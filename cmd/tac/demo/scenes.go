@@ -84,6 +84,17 @@ func callsForOne(w *World) (n int) {
 	return n
 }
 
+// writes counts what was written to GitHub: sweeps only read.
+func writes(w *World) (n int) {
+	for _, c := range w.GitHub.Calls() {
+		api := strings.HasPrefix(c.Path, "/repos/") && c.Method != "GET"
+		if api || strings.HasSuffix(c.Path, "/git-receive-pack") {
+			n++
+		}
+	}
+	return n
+}
+
 // reviewed is a grant that people decide on.
 func (d *telling) reviewed() error {
 	w := d.world
@@ -176,13 +187,13 @@ func (d *telling) stranger() error {
 	if err != nil {
 		return err
 	}
-	before := d.world.GitHub.Counts().REST
+	before := writes(d.world)
 	d.say(`mallory: tac access request postgres-prod --duration 1h --reason "just looking"`)
 	_, err = mallory.Request(d.ctx, d.one, Ask{Resource: "postgres-prod", Duration: "1h", Reason: "just looking"})
 	var refusal *Refusal
 	denied := errors.As(err, &refusal) && refusal.Code == string(bot.CodeDenied)
 	d.check(denied, "denied: %v", err)
-	d.check(d.world.GitHub.Counts().REST == before, "nothing was written anywhere: no branch, no pull request")
+	d.check(writes(d.world) == before, "nothing was written anywhere: no branch, no pull request")
 
 	carol, err := d.world.Person("carol")
 	if err != nil {
