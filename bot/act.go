@@ -285,7 +285,7 @@ func (b *Bot) issue(ctx context.Context, s *sight) (*world.Credential, error) {
 		b.Alert(s.grant.ID, why)
 		return nil, refuse(CodeUnavailable, "%s", why)
 	}
-	return b.Vault.Issue(ctx, s.Record, world.IssueClaim{Holder: s.claim.holder, PublicKey: s.claim.publicKey, Now: s.Clocks.Latest})
+	return b.Vault.Issue(ctx, s.Record, world.IssueClaim{Holder: s.claim.holder, PublicKey: s.claim.publicKey, CSR: s.claim.csr, Now: s.Clocks.Latest})
 }
 
 // issueForChat claims on behalf of somebody who asked in chat, and sends the

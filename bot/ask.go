@@ -91,6 +91,9 @@ func (b *Bot) Request(ctx context.Context, a Ask) (Answer, error) {
 	if a.DryRun {
 		return Answer{Decision: decision}, nil
 	}
+	if err := b.refuseHeld(a.Resource); err != nil {
+		return Answer{}, err
+	}
 	return b.accept(ctx, key, a, decision)
 }
 

@@ -7,6 +7,7 @@
 //	mainline.go  the default branch: what landed, what must go
 //	observe.go   gather all evidence about one grant into one value
 //	judge.go     ask policy: at the request, at the gate, at a claim
+//	hold.go      give nothing new while the set-up is wrong
 //	act.go       one function for each step
 //	ask.go       what people ask for: request, claim, drop, revoke
 //	view.go      what people may see
@@ -36,7 +37,7 @@ import (
 	"github.com/tigeraccess/tac/policies"
 )
 
-// Config is what a Bot is made of. Chat, Steps and Alert may be left out.
+// Config is what a Bot is made of. Chat, Hold, Steps and Alert may be left out.
 type Config struct {
 	Repository Repository
 	Forge      Forge
@@ -62,6 +63,10 @@ type Config struct {
 	// empty: nowhere.
 	Channel string
 
+	// Hold says in a sentence for people why nobody gets new access to a
+	// resource now; nil: they do. It is asked often, and must not wait.
+	// What ends access never asks.
+	Hold func(resource string) error
 	// Steps hears of every step done, for metrics and for tests.
 	Steps func(id grants.ID, step grants.Step, err error)
 	// Alert hears of what somebody should be woken for.
@@ -116,6 +121,9 @@ func New(c Config) (*Bot, error) {
 	c.Workers = max(c.Workers, 1)
 	if c.Steps == nil {
 		c.Steps = func(grants.ID, grants.Step, error) {}
+	}
+	if c.Hold == nil {
+		c.Hold = func(string) error { return nil }
 	}
 	heard := c.Alert
 	c.Alert = func(id grants.ID, why string) {
@@ -288,6 +296,7 @@ func (b *Bot) Reconcile(ctx context.Context, id grants.ID) (again time.Time, err
 			return time.Time{}, fmt.Errorf("observe %s: %w", id, err)
 		}
 		phase, step := grants.Next(seen.Observed)
+		step = b.held(step, seen)
 		b.index.put(b.view(id, phase, seen), step.Kind == grants.Rest)
 		if step.Alert {
 			b.Alert(id, step.Why)

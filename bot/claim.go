@@ -18,6 +18,7 @@ type ClaimAsk struct {
 	Key       string // the claimant's own: claiming again with it replaces what was lost on the way
 	Replace   bool   // retire what is live elsewhere
 	PublicKey string // ssh: authorized_keys form
+	CSR       string // pki: a PEM certificate request that names nothing
 }
 
 // A claim waits this long in all for the grant to be free, and no longer: a
@@ -50,13 +51,16 @@ func (b *Bot) Claim(ctx context.Context, who grants.Principal, id grants.ID, a C
 	}
 	defer unlock()
 	b.main.expire() // a file deleted a second ago must not be issued on
-	claim := &claimAsk{holder: hashed(a.Key), replace: a.Replace, publicKey: a.PublicKey}
+	claim := &claimAsk{holder: hashed(a.Key), replace: a.Replace, publicKey: a.PublicKey, csr: a.CSR}
 	for range mostSteps {
 		s, err := b.observe(ctx, id, claim)
 		if err != nil {
 			return nil, View{}, unavailable("Vault or GitHub", err)
 		}
 		if err := mayClaim(who, s, a); err != nil {
+			return nil, View{}, err
+		}
+		if err := b.refuseHeld(s.grant.Resource); err != nil {
 			return nil, View{}, err
 		}
 		phase, step := grants.Next(s.Observed)
@@ -67,6 +71,9 @@ func (b *Bot) Claim(ctx context.Context, who grants.Principal, id grants.ID, a C
 				continue
 			}
 			b.Steps(id, step, err)
+			if bad := (*world.ClaimError)(nil); errors.As(err, &bad) {
+				return nil, View{}, &Error{Code: CodeInvalid, Message: bad.Message, Cause: err}
+			}
 			if err != nil {
 				b.Alert(id, "Vault did not issue: "+err.Error())
 				b.Wake(id)
@@ -92,8 +99,14 @@ func mayClaim(who grants.Principal, s *sight, a ClaimAsk) error {
 	case s.Record == nil && s.Request == nil && s.Landing == nil,
 		!s.grant.Requester.Same(who):
 		return refuse(CodeNotFound, "there is no such grant of yours")
-	case s.Record != nil && s.Record.Target.Slice > 0 && strings.TrimSpace(a.PublicKey) == "":
+	case s.Record == nil:
+		return nil
+	}
+	switch engine := s.Record.Target.Engine; {
+	case engine == grants.EngineSSH && strings.TrimSpace(a.PublicKey) == "":
 		return refuse(CodeInvalid, "%s is reached by SSH: a claim sends a public key", s.grant.Resource)
+	case engine == grants.EnginePKI && strings.TrimSpace(a.CSR) == "":
+		return refuse(CodeInvalid, "%s is reached by a certificate: a claim sends a request for one, as csr", s.grant.Resource)
 	}
 	return nil
 }

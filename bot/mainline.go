@@ -256,11 +256,45 @@ const submodule = 0o160000 // git's mode
 
 // policySet compiles the policies of one commit, once for each content.
 func (b *Bot) policySet(ctx context.Context, commit string) (*policies.Set, error) {
-	tree, err := b.Repository.Tree(ctx, commit, "policies")
+	tree, paths, err := policyTree(ctx, b.Repository, commit)
 	if err != nil {
-		return nil, fmt.Errorf("read policies/ at %s: %w", commit, err)
+		return nil, err
 	}
-	paths := make([]string, 0, len(tree))
+	digest := sha256.New()
+	for _, path := range paths {
+		fmt.Fprintf(digest, "%s %s\n", path, tree[path].Blob)
+	}
+	key := hex.EncodeToString(digest.Sum(nil))
+	if set := b.main.cached(key); set != nil {
+		return set, nil
+	}
+	files, err := policyFiles(ctx, b.Repository, tree, paths)
+	if err != nil {
+		return nil, err
+	}
+	set, _ := policies.Load(files, b.Zones)
+	if err := set.Err(); err != nil {
+		b.Log.Error("policies do not load; everything is denied", "commit", commit, "error", err)
+	}
+	b.main.keep(key, set)
+	return set, nil
+}
+
+// Policies returns the policy files of a commit, as the bot reads them.
+func Policies(ctx context.Context, r Repository, commit string) ([]policies.File, error) {
+	tree, paths, err := policyTree(ctx, r, commit)
+	if err != nil {
+		return nil, err
+	}
+	return policyFiles(ctx, r, tree, paths)
+}
+
+func policyTree(ctx context.Context, r Repository, commit string) (tree map[string]world.Entry, paths []string, err error) {
+	tree, err = r.Tree(ctx, commit, "policies")
+	if err != nil {
+		return nil, nil, fmt.Errorf("read policies/ at %s: %w", commit, err)
+	}
+	paths = make([]string, 0, len(tree))
 	for path, entry := range tree {
 		// A file is its bytes, whatever its mode: one marked as executable
 		// must not vanish, and a link is never followed but refused for
@@ -272,28 +306,19 @@ func (b *Bot) policySet(ctx context.Context, commit string) (*policies.Set, erro
 		}
 	}
 	slices.Sort(paths)
-	digest := sha256.New()
-	for _, path := range paths {
-		fmt.Fprintf(digest, "%s %s\n", path, tree[path].Blob)
-	}
-	key := hex.EncodeToString(digest.Sum(nil))
-	if set := b.main.cached(key); set != nil {
-		return set, nil
-	}
+	return tree, paths, nil
+}
+
+func policyFiles(ctx context.Context, r Repository, tree map[string]world.Entry, paths []string) ([]policies.File, error) {
 	files := make([]policies.File, 0, len(paths))
 	for _, path := range paths {
-		data, err := b.Repository.Blob(ctx, tree[path].Blob)
+		data, err := r.Blob(ctx, tree[path].Blob)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
 		files = append(files, policies.File{Path: path, Data: data})
 	}
-	set, _ := policies.Load(files, b.Zones)
-	if err := set.Err(); err != nil {
-		b.Log.Error("policies do not load; everything is denied", "commit", commit, "error", err)
-	}
-	b.main.keep(key, set)
-	return set, nil
+	return files, nil
 }
 
 // mostSets is how many compiled policies are kept: those of the tip, and of

@@ -30,6 +30,7 @@ type claimAsk struct {
 	holder    string // hash of the claimant's own key
 	replace   bool
 	publicKey string
+	csr       string
 	forChat   bool // the bot claims on the requester's behalf
 }
 

@@ -59,11 +59,13 @@ const (
 	OutcomeWithdrawn Outcome = "withdrawn"
 )
 
-// The engines of Vault that a target may be of. A generic one is any path
-// whose read answers with a lease.
+// The engines of Vault that a target may be of. Those of ssh and pki sign
+// certificates, which have no lease and so come in slices. A generic one is
+// any path whose read answers with a lease.
 const (
 	EngineDatabase = "database"
 	EngineSSH      = "ssh"
+	EnginePKI      = "pki"
 	EngineGeneric  = "generic"
 )
 
@@ -74,7 +76,7 @@ type Target struct {
 	Engine     string        // one of the Engine constants
 	Path       string        // mount, verb and role, as in database/creds/postgres-prod
 	Policy     string        // the Vault policy that may use the path and nothing else
-	Principals []string      // ssh: the users that the certificate names
+	Principals []string      // ssh: the users that the certificate names; pki: its names, the common name first
 	Slice      time.Duration // longest life of one certificate; 0: the engine gives leases
 }
 
@@ -123,7 +125,7 @@ type Record struct {
 	Sent         bool // the wrapped credential went out by direct message
 	Username     string
 	Holder       string    // hash of the claimant's own key
-	NotAfter     time.Time // ssh: no certificate of this grant is valid after it
+	NotAfter     time.Time // ssh, pki: no certificate of this grant is valid after it
 	Warned       bool
 
 	// How it ended.

@@ -324,66 +324,6 @@ func (c *compiler) resource(name string, pos strictyaml.Pos, spec *resourceSpec)
 	c.set.resources[name] = r
 }
 
-var (
-	vaultPathForm = regexp.MustCompile(`^[a-z0-9_-]+(?:/[a-z0-9_-]+)+$`)
-	principalForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-	vaultNameForm = regexp.MustCompile(`^tac-[a-z0-9_-]{1,60}$`)
-)
-
-func checkVaultPath(s string) error {
-	if !vaultPathForm.MatchString(s) {
-		return fmt.Errorf("%s is not a path of Vault; write it as database/creds/postgres-prod", strictyaml.Quote(s))
-	}
-	// A grant's token must never reach what governs Vault itself.
-	switch mount, _, _ := strings.Cut(s, "/"); mount {
-	case "sys", "auth", "identity", "cubbyhole":
-		return fmt.Errorf("%s is part of Vault's own administration; name a secrets engine", strictyaml.Quote(s))
-	}
-	return nil
-}
-
-func (c *compiler) vault(spec *resourceSpec) grants.Target {
-	v := &spec.Vault
-	t := grants.Target{
-		Engine: checked(c, "spec.vault.engine", v.Engine, func(s string) error {
-			switch s {
-			case grants.EngineDatabase, grants.EngineSSH, grants.EngineGeneric:
-				return nil
-			}
-			return fmt.Errorf("expected database, ssh or generic, found %s", strictyaml.Quote(s))
-		}),
-		Path: checked(c, "spec.vault.path", v.Path, checkVaultPath),
-		Policy: checked(c, "spec.vault.policy", v.Policy, func(s string) error {
-			if !vaultNameForm.MatchString(s) {
-				return fmt.Errorf("%s is not a policy for grants; their names start with tac-, since Vault lets the bot hand out no others", strictyaml.Quote(s))
-			}
-			return nil
-		}),
-	}
-	for i, p := range v.Principals.V {
-		t.Principals = append(t.Principals, checked(c, fmt.Sprintf("spec.vault.principals[%d]", i), p, func(s string) error {
-			if !principalForm.MatchString(s) {
-				return fmt.Errorf("%s is not the name of a user", strictyaml.Quote(s))
-			}
-			return nil
-		}))
-	}
-	if t.Engine == grants.EngineSSH {
-		t.Slice = c.length("spec.vault.slice", v.Slice, DefaultSlice, time.Minute, DefaultSlice)
-		if len(t.Principals) == 0 {
-			c.fault(v.Engine.Pos, "value", "spec.vault: ssh needs principals, the users that a certificate admits")
-		}
-		return t
-	}
-	if v.Principals.Set {
-		c.fault(v.Principals.Pos, "value", "spec.vault.principals: only ssh has principals")
-	}
-	if v.Slice.Set {
-		c.fault(v.Slice.Pos, "value", "spec.vault.slice: only ssh has slices")
-	}
-	return t
-}
-
 // link resolves names once all documents are read. A name without a document
 // is for lint to report; here it leads to nobody.
 func (c *compiler) link() {

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"github.com/tigeraccess/tac/grants"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,21 @@ spec: {pagerduty: {schedule: PABC123, levels: [1, 2]}}
 	}
 }
 
+func TestACertificateBearsThePolicysNames(t *testing.T) {
+	s := mustLoad(t, doc("r.yaml", `kind: Resource
+metadata: {name: payments}
+spec:
+  vault: {engine: pki, path: team/pki/sign/web-1, policy: tac-payments, principals: [payments.acme.test, xn--bcher-kva.acme.test, deploy], slice: 5m}
+`))
+	want := grants.Target{
+		Engine: grants.EnginePKI, Path: "team/pki/sign/web-1", Policy: "tac-payments", Slice: 5 * minute,
+		Principals: []string{"payments.acme.test", "xn--bcher-kva.acme.test", "deploy"},
+	}
+	if r, ok := s.Resource("payments"); !ok || !reflect.DeepEqual(r.Vault, want) {
+		t.Errorf("got %+v\nwant %+v", r.Vault, want)
+	}
+}
+
 func TestMistakesAreToldWithTheirPlace(t *testing.T) {
 	policy := func(spec string) string { return "kind: AccessPolicy\nmetadata: {name: p}\nspec:\n" + spec }
 	calendar := func(spec string) string { return "kind: Calendar\nmetadata: {name: c}\nspec: {" + spec + "}\n" }
@@ -96,6 +112,9 @@ func TestMistakesAreToldWithTheirPlace(t *testing.T) {
 	}
 	people := func(list string) string { return "kind: People\nmetadata: {name: p}\nspec:\n  people:\n" + list }
 	vault := func(v string) string { return "kind: Resource\nmetadata: {name: r}\nspec:\n  vault: {" + v + "}\n" }
+	pki := func(path, names string) string {
+		return vault("engine: pki, path: " + path + ", policy: tac-a, principals: [" + names + "]")
+	}
 	conditions := func(list string) string { return policy("  resource: r\n  auto_approve:\n    conditions:\n" + list) }
 
 	tests := []struct{ claim, text, want string }{
@@ -144,14 +163,36 @@ func TestMistakesAreToldWithTheirPlace(t *testing.T) {
 		{"an e-mail address twice", people("    - {github: a, id: 1, email: A@acme.test}\n    - {github: b, id: 2, email: a@acme.test}\n"), `policies/x.yaml:6:33: the e-mail address "a@acme.test" stands here a second time (first in policies/x.yaml:5)`},
 		{"a person without a number", people("    - {github: a}\n"), "policies/x.yaml:5:7: spec.people[0]: the key id is missing"},
 		{"the number 0", people("    - {github: a, id: 0}\n"), "policies/x.yaml:5:23: spec.people[0].id: 0 is not the number of a GitHub user"},
-		{"an unknown engine", vault("engine: aws, path: a/b, policy: tac-a"), `policies/x.yaml:4:19: spec.vault.engine: expected database, ssh or generic, found "aws"`},
+		{"an unknown engine", vault("engine: aws, path: a/b, policy: tac-a"), `policies/x.yaml:4:19: spec.vault.engine: expected database, ssh, pki or generic, found "aws"`},
 		{"a path that climbs", vault("engine: generic, path: a/../sys, policy: tac-a"), `policies/x.yaml:4:34: spec.vault.path: "a/../sys" is not a path of Vault; write it as database/creds/postgres-prod`},
 		{"a path from the root", vault("engine: generic, path: /a/b, policy: tac-a"), `policies/x.yaml:4:34: spec.vault.path: "/a/b" is not a path of Vault; write it as database/creds/postgres-prod`},
 		{"a path into Vault's own rooms", vault("engine: generic, path: sys/leases, policy: tac-a"), `policies/x.yaml:4:34: spec.vault.path: "sys/leases" is part of Vault's own administration; name a secrets engine`},
 		{"a Vault policy that grants must not have", vault("engine: generic, path: a/b, policy: root"), `policies/x.yaml:4:47: spec.vault.policy: "root" is not a policy for grants; their names start with tac-, since Vault lets the bot hand out no others`},
 		{"ssh for any user", vault("engine: ssh, path: ssh/sign/a, policy: tac-a"), "policies/x.yaml:4:19: spec.vault: ssh needs principals, the users that a certificate admits"},
 		{"a slice that lives long", vault("engine: ssh, path: ssh/sign/a, policy: tac-a, principals: [a], slice: 1h"), "policies/x.yaml:4:81: spec.vault.slice: 1h is not between 1m and 10m"},
-		{"a database with slices", vault("engine: database, path: a/b, policy: tac-a, slice: 10m"), "policies/x.yaml:4:62: spec.vault.slice: only ssh has slices"},
+		{"a database with principals", vault("engine: database, path: a/b, policy: tac-a, principals: [a]"), "policies/x.yaml:4:67: spec.vault.principals: only ssh and pki have principals"},
+		{"ssh where Vault makes the key", vault("engine: ssh, path: ssh/issue/a, policy: tac-a, principals: [a]"), `policies/x.yaml:4:30: spec.vault.path: "ssh/issue/a" has Vault make the private key, which is to be the claimant's own; write ssh/sign/a`},
+		{"ssh by a password", vault("engine: ssh, path: ssh/creds/a, policy: tac-a, principals: [a]"), `policies/x.yaml:4:30: spec.vault.path: "ssh/creds/a" gives a password that no certificate limits; write ssh/sign/a`},
+		{"a user twice", vault("engine: ssh, path: ssh/sign/a, policy: tac-a, principals: [a, a]"), `policies/x.yaml:4:73: spec.vault.principals[1]: "a" stands here a second time`},
+		{"a certificate without names", pki("pki/sign/a", ""), "policies/x.yaml:4:19: spec.vault: pki needs principals, the names that a certificate bears, the common name first"},
+		{"a certificate without a role's limits", pki("team/pki/sign-verbatim/a", "a.test"), `policies/x.yaml:4:30: spec.vault.path: "team/pki/sign-verbatim/a" signs whatever is asked for and leaves out the role's limits; write team/pki/sign/a`},
+		{"a certificate without a role", pki("pki/sign-verbatim", "a.test"), `policies/x.yaml:4:30: spec.vault.path: "pki/sign-verbatim" signs whatever is asked for and leaves out the role's limits; write pki/sign/ROLE`},
+		{"a certificate by a named issuer, verbatim", pki("pki/issuer/x/sign-verbatim/a", "a.test"), `policies/x.yaml:4:30: spec.vault.path: "pki/issuer/x/sign-verbatim/a" signs whatever is asked for and leaves out the role's limits; write pki/issuer/x/sign/a`},
+		{"a certificate whose key Vault makes", pki("pki/issue/a", "a.test"), `policies/x.yaml:4:30: spec.vault.path: "pki/issue/a" has Vault make the private key, which is to be the claimant's own; write pki/sign/a`},
+		{"an authority", pki("pki/root/sign-intermediate", "a.test"), `policies/x.yaml:4:30: spec.vault.path: "pki/root/sign-intermediate" is not where a role signs; write pki/sign/ROLE`},
+		{"sign without a role", pki("pki/sign", "a.test"), `policies/x.yaml:4:30: spec.vault.path: "pki/sign" is not where a role signs; write pki/sign/ROLE`},
+		{"a wildcard", pki("pki/sign/a", "a.test, '*.a.test'"), `policies/x.yaml:4:78: spec.vault.principals[1]: "*.a.test" is a wildcard, which is good for hosts that nobody named; name each one`},
+		{"a part of a wildcard", pki("pki/sign/a", "'w*.a.test'"), `policies/x.yaml:4:70: spec.vault.principals[0]: "w*.a.test" is a wildcard, which is good for hosts that nobody named; name each one`},
+		{"a name in capitals", pki("pki/sign/a", "Payments"), `policies/x.yaml:4:70: spec.vault.principals[0]: "Payments" is not a name for a certificate; write it as payments.acme.test, in small letters, digits and hyphens`},
+		{"a name that only looks like another", pki("pki/sign/a", "раyments.test"), `policies/x.yaml:4:70: spec.vault.principals[0]: "раyments.test" is not a name for a certificate; write it as payments.acme.test, in small letters, digits and hyphens`},
+		{"an e-mail address", pki("pki/sign/a", "a@acme.test"), `policies/x.yaml:4:70: spec.vault.principals[0]: "a@acme.test" is not a name for a certificate; write it as payments.acme.test, in small letters, digits and hyphens`},
+		{"a name that ends in a dot", pki("pki/sign/a", "acme.test."), `policies/x.yaml:4:70: spec.vault.principals[0]: "acme.test." is not a name for a certificate; write it as payments.acme.test, in small letters, digits and hyphens`},
+		{"two names in one", pki("pki/sign/a", "'a.test,b.test'"), `policies/x.yaml:4:70: spec.vault.principals[0]: "a.test,b.test" is not a name for a certificate; write it as payments.acme.test, in small letters, digits and hyphens`},
+		{"an address", pki("pki/sign/a", "10.0.0.1"), `policies/x.yaml:4:70: spec.vault.principals[0]: "10.0.0.1" is an address and not a name; write it as payments.acme.test`},
+		{"a long common name", pki("pki/sign/a", strings.Repeat("a.", 31)+"acme"), "policies/x.yaml:4:70: spec.vault.principals[0]: the common name has 66 characters; 64 is the most, so put a shorter name first"},
+		{"a long name", pki("pki/sign/a", "a, "+strings.Repeat("a.", 126)+"acme"), "policies/x.yaml:4:73: spec.vault.principals[1]: the name has 256 characters; 253 is the most"},
+		{"a certificate that lives long", vault("engine: pki, path: pki/sign/a, policy: tac-a, principals: [a], slice: 1h"), "policies/x.yaml:4:81: spec.vault.slice: 1h is not between 1m and 10m"},
+		{"a database with slices", vault("engine: database, path: a/b, policy: tac-a, slice: 10m"), "policies/x.yaml:4:62: spec.vault.slice: only ssh and pki have slices"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.claim, func(t *testing.T) {

@@ -190,6 +190,16 @@ func (s *Set) Resources() []Resource {
 	return all
 }
 
+// Longest returns the longest time for which anybody may be granted a
+// resource; zero where no policy covers it, and so nobody may.
+func (s *Set) Longest(name string) time.Duration {
+	if s.Err() != nil || s.resources[name] == nil || len(s.resources[name].policies) == 0 {
+		return 0
+	}
+	j := judge{res: s.resources[name]}
+	return j.ceiling()
+}
+
 // resource is a Resource, linked to what judges it.
 type resource struct {
 	Resource

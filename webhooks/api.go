@@ -261,7 +261,7 @@ func (e *edge) claim(c *gin.Context, who grants.Principal) {
 		return
 	}
 	var ask bot.ClaimAsk
-	if err := readBody(c.Request.Body, map[string]any{"key": &ask.Key, "replace": &ask.Replace, "public_key": &ask.PublicKey}); err != nil {
+	if err := readBody(c.Request.Body, map[string]any{"key": &ask.Key, "replace": &ask.Replace, "public_key": &ask.PublicKey, "csr": &ask.CSR}); err != nil {
 		e.fail(c, err)
 		return
 	}

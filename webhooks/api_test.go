@@ -171,7 +171,7 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		{"a duration without a unit", "/api/v1/requests", `{"resource":"a","duration":"30"}`, `add a unit: 30m or 30h`},
 		{"a start in words", "/api/v1/requests", `{"resource":"a","duration":"1h","start":"tomorrow"}`, `start: "tomorrow" is not a time; write 2026-11-22T18:00:00Z`},
 		{"no idempotency key", "/api/v1/requests", `{"resource":"a","duration":"1h"}`, `Idempotency-Key`},
-		{"a claim with more", claim, `{` + key + `,"force":true}`, `there is no field "force" here; there are key, public_key, replace`},
+		{"a claim with more", claim, `{` + key + `,"force":true}`, `there is no field "force" here; there are csr, key, public_key, replace`},
 		{"a drop that says something", strings.Replace(claim, "claim", "drop", 1), `{"reason":"x"}`, `the body is to be empty`},
 	} {
 		t.Run(tc.claim, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestAClaimAnswersWithTheCredentialAndIsNotKept(t *testing.T) {
 		Engine: "database", Username: "v-alice", Password: world.NewSecret("p w"), SignedKey: "ssh-cert",
 		Fields: map[string]world.Secret{"host": world.NewSecret("db.internal")}, Until: time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC),
 	}
-	w := h.call("POST", "/api/v1/grants/"+string(anID)+"/claim", `{"key":"0123456789abcdef","replace":true,"public_key":"ssh-ed25519 AAAA"}`)
+	w := h.call("POST", "/api/v1/grants/"+string(anID)+"/claim", `{"key":"0123456789abcdef","replace":true,"public_key":"ssh-ed25519 AAAA","csr":"PEM"}`)
 	got := read[struct {
 		Grant      bot.View
 		Credential map[string]any
@@ -326,7 +326,7 @@ func TestAClaimAnswersWithTheCredentialAndIsNotKept(t *testing.T) {
 	if w.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("Cache-Control is %q", w.Header().Get("Cache-Control"))
 	}
-	if want := (bot.ClaimAsk{Key: "0123456789abcdef", Replace: true, PublicKey: "ssh-ed25519 AAAA"}); h.bot.claims[0] != want {
+	if want := (bot.ClaimAsk{Key: "0123456789abcdef", Replace: true, PublicKey: "ssh-ed25519 AAAA", CSR: "PEM"}); h.bot.claims[0] != want {
 		t.Errorf("claimed %+v", h.bot.claims[0])
 	}
 }

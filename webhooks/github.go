@@ -179,7 +179,7 @@ func (e *edge) ownDoing(kind string, ev event) bool {
 	}
 	switch kind {
 	case "pull_request":
-		return slices.Contains([]string{"opened", "closed", "edited", "synchronize"}, ev.Action)
+		return slices.Contains([]string{"opened", "closed", "edited", "synchronize", "review_requested", "review_request_removed"}, ev.Action)
 	case "check_run":
 		return ev.Action == "created" || ev.Action == "completed"
 	}

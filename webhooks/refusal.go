@@ -32,6 +32,7 @@ var statuses = map[bot.Code]int{
 	codeTooLarge:        http.StatusRequestEntityTooLarge,
 	codeMedia:           http.StatusUnsupportedMediaType,
 	bot.CodeUnavailable: http.StatusServiceUnavailable,
+	bot.CodeHeld:        http.StatusServiceUnavailable,
 }
 
 // problem is the body of every refusal.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,17 +123,27 @@ func (i *issue) begin(ctx context.Context) error {
 	return nil
 }
 
+// signs reports whether an engine signs certificates, which come in slices.
+func signs(engine string) bool { return engine == grants.EngineSSH || engine == grants.EnginePKI }
+
+// signPathForm is the path on which a role signs a key of somebody else's. A
+// grant's token that could reach another, as sign-verbatim, would leave the
+// limits of the role behind.
+var signPathForm = regexp.MustCompile(`^.+/sign/[^/]+$`)
+
 func checkTarget(t grants.Target) error {
 	switch {
 	case !pathForm.MatchString(t.Path) || !strings.Contains(t.Path, "/"):
 		return fmt.Errorf("%.80q is not a path of an engine", t.Path)
 	case t.Policy == "":
 		return errors.New("the target names no policy")
-	case (t.Engine == grants.EngineSSH) != (t.Slice > 0):
-		return errors.New("ssh needs a slice, and no other engine may have one")
-	case t.Engine == grants.EngineSSH && len(t.Principals) == 0:
-		// A certificate that names nobody is valid for everybody.
-		return errors.New("ssh needs principals")
+	case signs(t.Engine) != (t.Slice > 0):
+		return errors.New("ssh and pki need a slice, and no other engine may have one")
+	case signs(t.Engine) && len(t.Principals) == 0:
+		// A certificate of ssh that names nobody is valid for everybody.
+		return fmt.Errorf("%s needs principals", t.Engine)
+	case signs(t.Engine) && !signPathForm.MatchString(t.Path):
+		return fmt.Errorf("%.80q is not where a role signs: write MOUNT/sign/ROLE", t.Path)
 	}
 	return nil
 }

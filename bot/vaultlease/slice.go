@@ -1,17 +1,13 @@
 package vaultlease
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/world"
-	"golang.org/x/crypto/ssh"
 )
 
 // A certificate has no lease and cannot be called back, so a grant gets it in
@@ -29,12 +25,48 @@ const (
 	sliceMargin = signWithin + 90*time.Second + mostSkew
 )
 
+// signer is what the engines differ in that sign: what they are asked, and
+// what counts as the answer. It is made from a claim, whose key it has checked.
+type signer interface {
+	// body is the body of the call that signs for a life of so long.
+	body(r *grants.Record, life time.Duration) map[string]any
+	// read takes the certificate out of the answer. It is an error unless the
+	// certificate is, to the letter, what was asked for.
+	read(a *answer, r *grants.Record, asked window) (signed, error)
+}
+
+// window is a time for which a certificate was asked for.
+type window struct {
+	now  time.Time // by the later of the clocks we know of
+	life time.Duration
+}
+
+// end is the latest end that a certificate of the window may have.
+func (w window) end() time.Time { return w.now.Add(w.life + mostSkew) }
+
+// signed is a certificate that was found to be what was asked for.
+type signed struct {
+	certificate string
+	fields      map[string]world.Secret
+	until       time.Time
+}
+
+func newSigner(t grants.Target, claim world.IssueClaim) (signer, error) {
+	switch t.Engine {
+	case grants.EngineSSH:
+		return newSSHSigner(claim.PublicKey)
+	case grants.EnginePKI:
+		return newPKISigner(claim.CSR)
+	}
+	return nil, fmt.Errorf("the engine %.20q signs nothing", t.Engine)
+}
+
 // slice plays the sequence for one certificate. The certificate is public, so
 // it is not wrapped, and the record goes straight to DELIVERED.
 func (i *issue) slice(ctx context.Context) (*world.Credential, error) {
-	key, err := readPublicKey(i.claim.PublicKey)
+	signer, err := newSigner(i.rec.Target, i.claim)
 	if err != nil {
-		return nil, err
+		return nil, &world.ClaimError{Message: err.Error()}
 	}
 	if err := i.endPrevious(ctx); err != nil {
 		return nil, fmt.Errorf("end the previous slice's token: %w", err)
@@ -48,7 +80,7 @@ func (i *issue) slice(ctx context.Context) (*world.Credential, error) {
 	if err := i.reserve(ctx); err != nil {
 		return nil, fmt.Errorf("reserve: %w", err)
 	}
-	signed, validUntil, err := i.sign(ctx, key, life)
+	signed, err := i.sign(ctx, signer, life)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
@@ -56,25 +88,15 @@ func (i *issue) slice(ctx context.Context) (*world.Credential, error) {
 	r.State, r.IssuedAt, r.Holder = grants.Delivered, i.now(), i.claim.Holder
 	r.Username = r.Target.Principals[0]
 	// What was signed is known now, so the bound can be drawn closer.
-	r.NotAfter = latest(known, validUntil.Add(mostSkew))
+	r.NotAfter = latest(known, signed.until.Add(mostSkew))
 	if err := i.c.PutRecord(ctx, r); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
 	*i.into = *r
 	return &world.Credential{
-		Engine: r.Target.Engine, Username: r.Username, SignedKey: signed, Until: earliest(r.EndsAt, validUntil),
+		Engine: r.Target.Engine, Username: r.Username, Fields: signed.fields,
+		SignedKey: signed.certificate, Until: earliest(r.EndsAt, signed.until),
 	}, nil
-}
-
-func readPublicKey(text string) (ssh.PublicKey, error) {
-	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(text))
-	if err != nil || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("the claim needs one ssh public key, in the form of authorized_keys")
-	}
-	if _, isCertificate := key.(*ssh.Certificate); isCertificate {
-		return nil, errors.New("the claim needs a public key, not a certificate")
-	}
-	return key, nil
 }
 
 // endPrevious ends the token of the slice before, if it lives: at most one
@@ -94,54 +116,24 @@ func (i *issue) endPrevious(ctx context.Context) error {
 }
 
 // sign asks for the certificate once and checks it before anybody gets it.
-func (i *issue) sign(ctx context.Context, key ssh.PublicKey, life time.Duration) (string, time.Time, error) {
+func (i *issue) sign(ctx context.Context, s signer, life time.Duration) (none signed, err error) {
 	if err := i.stillOurs(); err != nil {
-		return "", time.Time{}, err
+		return none, err
 	}
-	r := &i.rec
 	a, err := i.c.call(ctx, request{
-		path: r.Target.Path, auth: asGiven, token: i.own, effect: true,
-		body: map[string]any{
-			"public_key":       strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))),
-			"valid_principals": strings.Join(r.Target.Principals, ","),
-			"ttl":              seconds(int64(life / time.Second)),
-			"cert_type":        "user",
-			"key_id":           fmt.Sprintf("tac:%s:%d", r.Grant.ID, r.Gen),
-		},
+		path: i.rec.Target.Path, auth: asGiven, token: i.own, effect: true, body: s.body(&i.rec, life),
 	})
 	if err != nil {
-		return "", time.Time{}, err
+		return none, err
 	}
-	var answered struct {
-		SignedKey string `json:"signed_key"`
+	if a.LeaseID != "" {
+		// The lease would end with this slice's token, a minute from now,
+		// and by then nobody could say whether the certificate was to go.
+		return none, errors.New("the answer has a lease: certificates end by themselves; set generate_lease=false on the role")
 	}
-	if err := a.into(&answered); err != nil {
-		return "", time.Time{}, err
-	}
-	until, err := i.checkCertificate(answered.SignedKey, key, life)
+	out, err := s.read(a, &i.rec, window{i.now(), life})
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("the certificate is refused: %w", err)
+		return none, fmt.Errorf("the certificate is refused: %w", err)
 	}
-	return strings.TrimSpace(answered.SignedKey), until, nil
-}
-
-func (i *issue) checkCertificate(signed string, key ssh.PublicKey, life time.Duration) (time.Time, error) {
-	parsed, _, _, _, err := ssh.ParseAuthorizedKey([]byte(signed))
-	if err != nil {
-		return time.Time{}, errors.New("it cannot be read")
-	}
-	cert, ok := parsed.(*ssh.Certificate)
-	if !ok || cert.CertType != ssh.UserCert {
-		return time.Time{}, errors.New("it is not a user certificate")
-	}
-	want, got := slices.Sorted(slices.Values(i.rec.Target.Principals)), slices.Sorted(slices.Values(cert.ValidPrincipals))
-	switch {
-	case !bytes.Equal(cert.Key.Marshal(), key.Marshal()):
-		return time.Time{}, errors.New("it is for another key")
-	case !slices.Equal(want, got):
-		return time.Time{}, fmt.Errorf("it names %q and not %q", got, want)
-	case cert.ValidBefore > uint64(i.now().Add(life+mostSkew).Unix()):
-		return time.Time{}, errors.New("it is valid for longer than was asked for")
-	}
-	return time.Unix(int64(cert.ValidBefore), 0).UTC(), nil
+	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tigeraccess/tac/cmd/tac/client"
+	"github.com/tigeraccess/tac/grants"
 )
 
 // variable is one environment variable for a command that uses a credential.
@@ -22,9 +23,16 @@ func variables(t client.Taken) []variable {
 	c := t.Credential
 	add("TAC_USERNAME", c.Username)
 	add("TAC_PASSWORD", c.Password.Reveal())
-	add("TAC_SSH_KEY", t.KeyFile)
-	add("TAC_SSH_CERTIFICATE", t.CertFile)
-	if c.Engine == "database" {
+	switch c.Engine {
+	case client.EngineSSH:
+		add("TAC_SSH_KEY", t.KeyFile)
+		add("TAC_SSH_CERTIFICATE", t.CertFile)
+	case client.EnginePKI:
+		add("TAC_CERT_FILE", t.CertFile)
+		add("TAC_KEY_FILE", t.KeyFile)
+		add("TAC_CA_FILE", t.CAFile)
+		return out // the fields are in the files
+	case grants.EngineDatabase:
 		add("PGUSER", c.Username)
 		add("PGPASSWORD", c.Password.Reveal())
 		pg := parsePsql(t.Grant.Connect)

@@ -24,7 +24,11 @@ func (p *program) get() *cobra.Command {
 	c := &cobra.Command{
 		Use: "get ID [--format env|json|pgpass|ssh] [--replace]", Short: "Take the credential of a grant",
 		Long: "Take the credential of your own grant and print it. It is kept, for your eyes only,\n" +
-			"until it ends, and printed again while it lives.",
+			"until it ends, and printed again while it lives.\n\n" +
+			"For a resource that is reached by a certificate, the private key is made here and never\n" +
+			"sent; what is printed are the files: TAC_KEY_FILE, TAC_CERT_FILE and TAC_CA_FILE. They\n" +
+			"keep their names while the grant lives; each get has the certificate signed again that\n" +
+			"is about to end.",
 		Example: `  eval "$(tac access get 20261122-k3v9q2m4tz)"
   tac access get 20261122-k3v9q2m4tz --format pgpass >>~/.pgpass`,
 		Args: takes("ID"),
@@ -72,7 +76,7 @@ func (p *program) printCredential(t client.Taken, format string) error {
 	}
 	switch format {
 	case formatJSON:
-		p.printJSON(taken{t.Grant, t.Credential.Reveal(), t.KeyFile, t.CertFile})
+		p.printJSON(taken{t.Grant, t.Credential.Reveal(), t.KeyFile, t.CertFile, t.CAFile})
 		return nil
 	case formatEnv:
 		p.print("%s\n", exportLine(variables(t)))
@@ -100,6 +104,7 @@ type taken struct {
 	Credential client.Revealed `json:"credential"`
 	KeyFile    string          `json:"key_file,omitempty"`
 	CertFile   string          `json:"certificate_file,omitempty"`
+	CAFile     string          `json:"ca_file,omitempty"`
 }
 
 // exportLine is one line that a POSIX shell can evaluate, whatever the values

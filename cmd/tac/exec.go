@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,7 +27,9 @@ func (p *program) exec() *cobra.Command {
 		Use: "exec ID [--replace] [-- COMMAND...]", Short: "Run a command with the credential of a grant",
 		Long: "Run a command with the credential in its environment: TAC_USERNAME, TAC_PASSWORD and,\n" +
 			"for databases, PGUSER, PGPASSWORD, PGHOST, PGPORT and PGDATABASE. ssh, scp and sftp get\n" +
-			"the key and the certificate. Without a command the resource's connect line is run.",
+			"the key and the certificate; other certificates stand in TAC_CERT_FILE, TAC_KEY_FILE and\n" +
+			"TAC_CA_FILE. Certificates are signed again, in the same files, while the command runs.\n" +
+			"Without a command the resource's connect line is run.",
 		Example: "  tac access exec 20261122-k3v9q2m4tz\n  tac access exec 20261122-k3v9q2m4tz -- pg_dump -t orders",
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch dash := cmd.ArgsLenAtDash(); {
@@ -51,15 +55,16 @@ func (p *program) exec() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.runWith(t, args[1:])
+			return p.runWith(cmd.Context(), t, args[1:], func(ctx context.Context) (client.Taken, error) { return c.Resign(ctx, id) })
 		},
 	}
 	c.Flags().BoolVar(&replace, "replace", false, "retire the credential that was taken elsewhere, and take a new one")
 	return c
 }
 
-// runWith runs a command, or the resource's connect line, with a credential.
-func (p *program) runWith(t client.Taken, args []string) error {
+// runWith runs a command, or the resource's connect line, with a credential,
+// which resign has signed again while it runs.
+func (p *program) runWith(ctx context.Context, t client.Taken, args []string, resign func(context.Context) (client.Taken, error)) error {
 	if t.Unsure != nil {
 		p.note("%v; going on with the credential kept from before", t.Unsure)
 	}
@@ -82,6 +87,12 @@ func (p *program) runWith(t client.Taken, args []string) error {
 	command := exec.Command(args[0], args[1:]...)
 	command.Env = p.environment(variables(t))
 	command.Stdin, command.Stdout, command.Stderr = p.stdin, p.stdout, p.stderr
+	// Ctrl-C is for the command, which may live on.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var signing sync.WaitGroup
+	signing.Go(func() { resigner{p.now, resign, p.note, pause}.keep(ctx, t) })
+	defer signing.Wait()
+	defer stop()
 	return follow(command)
 }
 

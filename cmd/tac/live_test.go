@@ -30,6 +30,8 @@ import (
 //	review LOGIN EVENT            review the pull request of $ID on GitHub
 //	pass DURATION                 move the clock
 //	login works|refused           try the credential that `get --format env` printed last
+//	handshake works|expired|gone  connect with the certificate that `get` named last
+//	timed ARGUMENTS               run tac on the clock that pass moves
 //	enter LOGIN                   enter the code that stands in said.txt, as that person
 //	phase PHASE                   wait until $ID is there
 func TestLive(t *testing.T) {
@@ -40,31 +42,41 @@ func TestLive(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "json": jsonHolds, "be": liveBe, "id": liveID, "review": liveReview,
 			"pass": livePass, "login": liveLogin, "enter": liveEnter, "phase": livePhase,
+			"handshake": liveHandshake, "timed": liveTimed,
 		},
 	})
 }
 
 type live struct {
 	*demo.World
-	replica *demo.Replica
-	held    map[string]string // the variables that `get` printed last
+	replica  *demo.Replica
+	payments *payments
+	held     map[string]string // the variables that `get` printed last
 }
 
 func setUpLive(env *testscript.Env) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	w, err := demo.NewWorld(ctx, demo.Setting{Clock: sandbox.NewStillClock(demo.Start), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	w, err := demo.NewWorld(ctx, demo.Setting{
+		Clock: sandbox.NewStillClock(demo.Start), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Files: map[string]string{"policies/payments-api.yaml": paymentsAPI},
+	})
 	if err != nil {
 		cancel()
 		return err
 	}
 	env.Defer(func() { w.Close(); cancel() })
+	tlsServer, err := newPayments(ctx, w)
+	if err != nil {
+		return err
+	}
+	env.Defer(tlsServer.close)
 	r, err := w.NewReplica("live")
 	if err != nil {
 		return err
 	}
 	w.Run(ctx, r)
 	w.GitHub.SetPolling(time.Second)
-	env.Values["live"] = &live{World: w, replica: r}
+	env.Values["live"] = &live{World: w, replica: r, payments: tlsServer}
 	env.Setenv("TAC_SERVER", r.URL())
 	env.Setenv("CLONE", w.GitHub.CloneURL(demo.Repository))
 	env.Setenv("HOME", env.WorkDir)
@@ -158,15 +170,20 @@ func livePhase(ts *testscript.TestScript, neg bool, args []string) {
 
 var exported = regexp.MustCompile(`([A-Z_]+)=('[^']*'|\S+)`)
 
-func liveLogin(ts *testscript.TestScript, neg bool, args []string) {
-	one(ts, neg, args, "login works|refused", 1)
-	l := of(ts)
+// remember takes note of the variables that the last command printed, if any.
+func (l *live) remember(ts *testscript.TestScript) {
 	if found := exported.FindAllStringSubmatch(ts.ReadFile("stdout"), -1); len(found) > 1 {
 		l.held = map[string]string{}
 		for _, m := range found {
 			l.held[m[1]] = strings.Trim(m[2], "'")
 		}
 	}
+}
+
+func liveLogin(ts *testscript.TestScript, neg bool, args []string) {
+	one(ts, neg, args, "login works|refused", 1)
+	l := of(ts)
+	l.remember(ts)
 	if l.held["PGUSER"] == "" {
 		ts.Fatalf("no credential was printed")
 	}

@@ -118,18 +118,26 @@ type HighWater struct {
 type IssueClaim struct {
 	Holder    string // hash of the claimant's own key
 	PublicKey string // ssh: authorized_keys form
+	CSR       string // pki: a PEM certificate request that names nothing
 	Now       time.Time
 }
+
+// ClaimError says that what the claimant brought cannot be signed. Nothing was
+// asked of Vault, and the message is for the claimant.
+type ClaimError struct{ Message string }
+
+func (e *ClaimError) Error() string { return e.Message }
 
 // Credential is what a claimant gets. It is never written anywhere.
 type Credential struct {
 	Engine   string
 	Username string
 	Password Secret
-	// Fields are further values that a generic engine answered with.
+	// Fields are further values: what a generic engine answered with; or, of
+	// pki, issuing_ca and ca_chain, in PEM and not secret.
 	Fields map[string]Secret
-	// SignedKey is an OpenSSH certificate; public, but of use only with the
-	// claimant's private key.
+	// SignedKey is the certificate for the claimant's key: ssh's own form, or
+	// PEM of pki. It is public, but of use only with the private key.
 	SignedKey string
 	// Wrapped is the single-use token that holds the same; it dies after
 	// WrappedUntil.

@@ -178,19 +178,22 @@ func (c *Client) Revoke(ctx context.Context, id grants.ID, reason string) (Grant
 	return out, err
 }
 
+// claimAsk is what the claimant brings.
+type claimAsk struct {
+	Key       string `json:"key"`
+	Replace   bool   `json:"replace,omitempty"`
+	PublicKey string `json:"public_key,omitempty"` // ssh
+	CSR       string `json:"csr,omitempty"`        // pki
+}
+
 // claim takes the credential of a grant. An answer that was lost is asked for
 // again: the server knows the claimant by the key and replaces what was lost.
-func (c *Client) claim(ctx context.Context, id grants.ID, key, publicKey string, replace bool) (Grant, Credential, error) {
+func (c *Client) claim(ctx context.Context, id grants.ID, ask claimAsk) (Grant, Credential, error) {
 	var out struct {
 		Grant      Grant      `json:"grant"`
 		Credential Credential `json:"credential"`
 	}
-	body := struct {
-		Key       string `json:"key"`
-		Replace   bool   `json:"replace,omitempty"`
-		PublicKey string `json:"public_key,omitempty"`
-	}{key, replace, publicKey}
-	err := c.do(ctx, call{method: http.MethodPost, path: grantPath(id, "/claim"), body: body, tries: tries}, &out)
+	err := c.do(ctx, call{method: http.MethodPost, path: grantPath(id, "/claim"), body: ask, tries: tries}, &out)
 	return out.Grant, out.Credential, err
 }
 
@@ -209,11 +212,11 @@ func (c *Client) Whoami(ctx context.Context) (Person, error) {
 
 // Credential is what opens a resource.
 type Credential struct {
-	Engine    string // database, ssh or generic
+	Engine    string // database, ssh, pki or generic
 	Username  string
 	Password  world.Secret
-	Fields    map[string]world.Secret // of a generic engine
-	SignedKey string                  // an OpenSSH certificate
+	Fields    map[string]world.Secret // of a generic engine; of pki, the authorities
+	SignedKey string                  // a certificate: OpenSSH's, or PEM of pki
 	Until     time.Time
 }
 

@@ -23,6 +23,8 @@ import (
 //	credential.json       the credential, until it ends
 //	id_ed25519            the SSH key made for this grant alone
 //	id_ed25519-cert.pub   its certificate
+//	key.pem               the key for X.509 made for this grant alone
+//	cert.pem, ca.pem      its certificate, and the authorities
 type Held struct{ dir string }
 
 // Held returns the folder of a grant, which need not exist.
@@ -101,7 +103,8 @@ func (h Held) kept(now time.Time) (*kept, error) {
 }
 
 func (h Held) forgetCredential() error {
-	for _, path := range []string{h.credentialFile(), h.CertFile()} {
+	_, cert, authorities := h.TLSFiles()
+	for _, path := range []string{h.credentialFile(), h.CertFile(), cert, authorities} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("delete an ended credential: %w", err)
 		}
@@ -114,10 +117,14 @@ func (h Held) keep(k kept) error {
 	if err != nil {
 		return fmt.Errorf("write the credential: %w", err)
 	}
-	if k.Credential.SignedKey != "" {
-		if err := writePrivate(h.CertFile(), []byte(strings.TrimSpace(k.Credential.SignedKey)+"\n")); err != nil {
-			return err
-		}
+	switch {
+	case k.Credential.Engine == EnginePKI:
+		err = h.keepCertificate(k.Credential)
+	case k.Credential.SignedKey != "":
+		err = writePrivate(h.CertFile(), []byte(strings.TrimSpace(k.Credential.SignedKey)+"\n"))
+	}
+	if err != nil {
+		return err
 	}
 	return writePrivate(h.credentialFile(), append(data, '\n'))
 }

@@ -12,25 +12,48 @@ import (
 type Taken struct {
 	Grant      Grant
 	Credential Credential
-	KeyFile    string // ssh: the private key
-	CertFile   string // ssh: its certificate
+	KeyFile    string // ssh, pki: the private key
+	CertFile   string // ssh, pki: its certificate
+	CAFile     string // pki: the authorities
 	Reused     bool   // it was kept from before
 	// Unsure is set where the server could not be asked whether the kept
 	// credential still lives.
 	Unsure error
 }
 
-// EngineSSH is the engine whose credential is a certificate for a key of the
-// claimant's own.
-const EngineSSH = "ssh"
+// The engines whose credential is a certificate for a key of the claimant's
+// own. It comes in slices, each of which is a claim away.
+const (
+	EngineSSH = grants.EngineSSH
+	EnginePKI = grants.EnginePKI
+)
 
-// sliceLeft is the least life of an SSH certificate that is used again:
-// connecting takes a moment, and the next slice is a claim away.
+// Signed reports whether the credential is a certificate.
+func (c Credential) Signed() bool { return c.Engine == EngineSSH || c.Engine == EnginePKI }
+
+// sliceLeft is the least life of a certificate that is used again: connecting
+// takes a moment.
 const sliceLeft = 30 * time.Second
+
+// wholeSlice is more than is left of any slice: it is not used again.
+const wholeSlice = 24 * time.Hour
 
 // Take returns the credential of a grant: the one kept here while it lives,
 // else a new one. replace retires whatever lives and claims anew.
 func (c *Client) Take(ctx context.Context, id grants.ID, replace bool) (Taken, error) {
+	return c.takeLasting(ctx, id, replace, sliceLeft)
+}
+
+// Resign has the certificate of a grant signed again, whatever is left of the
+// present one. Its files keep their names. Where the server does not answer,
+// what is there is returned, with Unsure set.
+func (c *Client) Resign(ctx context.Context, id grants.ID) (Taken, error) {
+	return c.takeLasting(ctx, id, false, wholeSlice)
+}
+
+// takeLasting is Take; a certificate of which less than least is left is not
+// used again.
+func (c *Client) takeLasting(ctx context.Context, id grants.ID, replace bool, least time.Duration) (Taken, error) {
 	held, err := c.Store.Held(c.Server, id)
 	if err != nil {
 		return Taken{}, err
@@ -58,7 +81,7 @@ func (c *Client) Take(ctx context.Context, id grants.ID, replace bool) (Taken, e
 		if old, err = nil, held.forgetCredential(); err != nil {
 			return Taken{}, err
 		}
-	case old != nil && !replace && old.lasts(c.Now()):
+	case old != nil && !replace && held.lasts(*old, c.Now(), least):
 		return held.taken(kept{Grant: g, Credential: old.Credential}, nil), nil
 	}
 	return c.take(ctx, held, id, g, old, replace)
@@ -69,14 +92,21 @@ func isNotFound(err error) bool {
 	return errors.As(err, &refusal) && refusal.Code == CodeNotFound
 }
 
-func (k kept) lasts(now time.Time) bool {
-	return k.Credential.Engine != EngineSSH || k.Credential.Until.Sub(now) > sliceLeft
+// lasts reports whether what is kept can be used again.
+func (h Held) lasts(k kept, now time.Time, least time.Duration) bool {
+	if k.Credential.Signed() && k.Credential.Until.Sub(now) <= least {
+		return false
+	}
+	return k.Credential.Engine != EnginePKI || h.fits()
 }
 
 func (h Held) taken(k kept, unsure error) Taken {
 	t := Taken{Grant: k.Grant, Credential: k.Credential, Reused: true, Unsure: unsure}
-	if k.Credential.Engine == EngineSSH {
+	switch k.Credential.Engine {
+	case EngineSSH:
 		t.KeyFile, t.CertFile = h.KeyFile(), h.CertFile()
+	case EnginePKI:
+		t.KeyFile, t.CertFile, t.CAFile = h.TLSFiles()
 	}
 	return t
 }
@@ -87,13 +117,17 @@ func (c *Client) take(ctx context.Context, held Held, id grants.ID, g Grant, old
 	if err != nil {
 		return Taken{}, err
 	}
-	public := ""
-	if g.Engine == EngineSSH {
-		if public, err = held.publicKey(); err != nil {
-			return Taken{}, err
-		}
+	ask := claimAsk{Key: key, Replace: replace}
+	switch g.Engine {
+	case EngineSSH:
+		ask.PublicKey, err = held.publicKey()
+	case EnginePKI:
+		ask.CSR, err = held.csr()
 	}
-	claimed, credential, err := c.claim(ctx, id, key, public, replace)
+	if err != nil {
+		return Taken{}, err
+	}
+	claimed, credential, err := c.claim(ctx, id, ask)
 	switch {
 	case err == nil:
 	case g.Over():
