@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/tigeraccess/tac/cmd/tac/demo"
 	"github.com/tigeraccess/tac/cmd/tac/server"
 	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/world"
 	"github.com/tigeraccess/tac/policies"
 )
 
@@ -331,11 +333,9 @@ func (tn *town) maxTTL(d time.Duration) {
 func TestD6_WhereVaultCapsTheTrueEndIsShown(t *testing.T) {
 	tn, r := started(t)
 	tn.maxTTL(30 * time.Minute)
-	preflight := r.Bot.Vault.(interface {
-		Preflight(context.Context, []grants.Target, time.Duration) []string
-	})
-	if problems := strings.Join(preflight.Preflight(t.Context(), demo.Targets, 8*time.Hour), "\n"); !strings.Contains(problems, "max_ttl is 30m0s: grants may last 8h") {
-		t.Errorf("the check of the set-up says\n%s", problems)
+	found := r.Examine(t.Context(), world.Secret{})
+	if !slices.ContainsFunc(found, func(f world.Finding) bool { return strings.Contains(f.Message, "max_ttl is 30m0s: grants may last 8h") }) {
+		t.Errorf("the check of the set-up says\n%+v", found)
 	}
 	id := tn.ask(r, "alice", "postgres-prod", time.Hour)
 	tn.settle(r)

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
 // Sign attests a message with the transit key: vault:v1:...
 func (c *Client) Sign(ctx context.Context, message []byte) (string, error) {
 	a, err := c.call(ctx, request{
-		path: "transit/sign/" + c.cfg.TransitKey,
+		path: c.cfg.Transit + "/sign/" + c.cfg.TransitKey,
 		body: map[string]any{"input": base64.StdEncoding.EncodeToString(message)},
 	})
 	if err != nil {
@@ -34,7 +35,7 @@ func (c *Client) Sign(ctx context.Context, message []byte) (string, error) {
 // Vault said no; whatever else goes wrong is an error.
 func (c *Client) Verify(ctx context.Context, message []byte, attestation string) (bool, error) {
 	a, err := c.call(ctx, request{
-		path: "transit/verify/" + c.cfg.TransitKey,
+		path: c.cfg.Transit + "/verify/" + c.cfg.TransitKey,
 		body: map[string]any{"input": base64.StdEncoding.EncodeToString(message), "signature": attestation},
 	})
 	if malformed(err) {
@@ -58,6 +59,11 @@ func (c *Client) Verify(ctx context.Context, message []byte, attestation string)
 // malformed recognises Vault's refusals of a text that cannot be a signature.
 func malformed(err error) bool {
 	var se *statusError
-	return errors.As(err, &se) && se.status == http.StatusBadRequest && len(se.texts) == 1 &&
-		(strings.HasPrefix(se.texts[0], "invalid signature") || strings.HasPrefix(se.texts[0], "invalid base64 signature"))
+	if !errors.As(err, &se) || se.status != http.StatusBadRequest || len(se.texts) != 1 {
+		return false
+	}
+	return slices.ContainsFunc([]string{
+		"invalid signature", "invalid base64 signature",
+		"ciphertext or signature version is disallowed by policy", // v0, or older than the key admits
+	}, func(refusal string) bool { return strings.HasPrefix(se.texts[0], refusal) })
 }

@@ -48,6 +48,7 @@ import (
 // Defaults of Config.
 const (
 	DefaultMount      = "tac"
+	DefaultTransit    = "transit"
 	DefaultTransitKey = "tac-attest"
 	DefaultTokenRole  = "tac"
 	DefaultAppRole    = "approle"
@@ -79,6 +80,7 @@ type Config struct {
 	Token    world.Secret
 
 	Mount      string        // of the KV v2 engine; default tac
+	Transit    string        // path of the transit engine; default transit
 	TransitKey string        // default tac-attest
 	TokenRole  string        // default tac
 	WrapTTL    time.Duration // default 5 minutes; from 30 seconds to 10 minutes
@@ -131,7 +133,7 @@ func (cfg *Config) setDefaults() {
 		field *string
 		value string
 	}{
-		{&cfg.Mount, DefaultMount}, {&cfg.TransitKey, DefaultTransitKey},
+		{&cfg.Mount, DefaultMount}, {&cfg.Transit, DefaultTransit}, {&cfg.TransitKey, DefaultTransitKey},
 		{&cfg.TokenRole, DefaultTokenRole}, {&cfg.AppRole, DefaultAppRole},
 	} {
 		if *d.field == "" {
@@ -167,7 +169,7 @@ func (cfg *Config) validate() error {
 	check(cfg.WrapTTL >= shortestWrap && cfg.WrapTTL <= longestWrap, "the wrap ttl must be from 30s to 10m")
 	check(cfg.Replica != "", "the replica needs a name")
 	check(cfg.Now != nil, "the clock is missing")
-	for _, path := range []string{cfg.Mount, cfg.AppRole, cfg.TransitKey, cfg.TokenRole} {
+	for _, path := range []string{cfg.Mount, cfg.Transit, cfg.AppRole, cfg.TransitKey, cfg.TokenRole} {
 		check(pathForm.MatchString(path), fmt.Sprintf("%.60q cannot be part of a path", path))
 	}
 	return errors.Join(problems...)

@@ -164,8 +164,7 @@ func checkKey(key string) error {
 func (c *Client) get(ctx context.Context, path string) (doc json.RawMessage, version int, err error) {
 	a, err := c.call(ctx, request{path: c.cfg.Mount + "/data/" + path})
 	if hasStatus(err, http.StatusNotFound) {
-		if a == nil || len(a.Errors) > 0 {
-			// "no handler for route": the engine itself is not there.
+		if err := notOurPlace(a, err); err != nil {
 			return nil, 0, err
 		}
 		if isNull(a.Data) {
@@ -192,6 +191,20 @@ func (c *Client) get(ctx context.Context, path string) (doc json.RawMessage, ver
 		return nil, 0, errors.New("the answer has no document or no version")
 	}
 	return kv.Data, kv.Metadata.Version, nil
+}
+
+// notOurPlace tells the 404 that means that nothing was written from those
+// that mean that we look in the wrong place: with errors the engine is not
+// there ("no handler for route"), with warnings the path is not one of a KV v2
+// engine. Only the first is absence, and nil.
+func notOurPlace(a *answer, err error) error {
+	switch {
+	case a == nil || len(a.Errors) > 0:
+		return err
+	case len(a.Warnings) > 0:
+		return fmt.Errorf("%w: %.200s", err, a.Warnings[0])
+	}
+	return nil
 }
 
 func isNull(raw json.RawMessage) bool {
@@ -266,8 +279,8 @@ func sameDocument(a, b []byte) bool {
 // with a warning: they must not stop what concerns everybody.
 func (c *Client) list(ctx context.Context, dir string, check func(string) error) ([]string, error) {
 	a, err := c.call(ctx, request{path: c.cfg.Mount + "/metadata/" + strings.TrimSuffix(dir, "/"), list: true})
-	if hasStatus(err, http.StatusNotFound) && a != nil && len(a.Errors) == 0 {
-		return nil, nil
+	if hasStatus(err, http.StatusNotFound) {
+		return nil, wrap("list "+dir, notOurPlace(a, err))
 	}
 	if err != nil {
 		return nil, wrap("list "+dir, err)

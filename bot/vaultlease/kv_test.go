@@ -238,3 +238,24 @@ func TestACancelledCallIsAnError(t *testing.T) {
 	s.vault.Order(sandbox.Fault{Method: "PUT", Path: "tac/data/", When: sandbox.LostReply, Do: func(*http.Request) { cancel() }})
 	wants(t, a.PutRecord(ctx, rec), world.ErrAmbiguous)
 }
+
+// Where the configured mount lies below a KV v2 engine, or on none, Vault says
+// 404 to everything. That is not the absence of records: taken for it, a grant
+// that lives would look like one that never began.
+func TestALookInTheWrongPlaceProvesNoAbsence(t *testing.T) {
+	for name, body := range map[string]string{
+		"below an engine": `{"data":null,"warnings":["Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use."]}`,
+		"on its root":     `{"data":null,"warnings":["Non-listing operations on the root of a K/V v2 mount are not supported."]}`,
+		"on no engine":    `{"errors":["no handler for route \"tac/data/x\". route entry not found."]}`,
+	} {
+		s := newScene(t)
+		a := s.replica("a")
+		s.vault.Order(sandbox.Fault{Method: "GET", Path: "tac/", When: sandbox.Answer, Times: -1, Status: 404, Body: body})
+		if r, err := a.Record(t.Context(), grantID); err == nil {
+			t.Errorf("%s: the record is said to be absent (%v)", name, r)
+		}
+		if keys, err := a.Records(t.Context()); err == nil {
+			t.Errorf("%s: there are said to be no records (%v)", name, keys)
+		}
+	}
+}

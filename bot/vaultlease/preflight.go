@@ -3,53 +3,165 @@ package vaultlease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/grants/world"
 )
 
-// shortestLease is the least default_ttl that a role may have: a lease must
-// have a minute left when its end is moved to the grant's.
-const shortestLease = 2 * time.Minute
+// Wanted is one resource that policies name.
+type Wanted struct {
+	Resource string
+	Target   grants.Target
+	Longest  time.Duration // for which it may be granted
+}
 
-// longestStray is the most: a credential that was lost lives that long.
-const longestStray = grants.StrayLife - 5*time.Second
-
-// Preflight tries, as the bot, what the life of a grant needs, and returns
-// what is wrong in sentences for an operator. longest is the longest time for
-// which anything may be granted. It leaves nothing behind.
-func (c *Client) Preflight(ctx context.Context, targets []grants.Target, longest time.Duration) []string {
-	var problems []string
-	report := func(what string, err error) {
-		if err != nil {
-			problems = append(problems, what+": "+err.Error())
+// Examine tries, as the bot, what the life of a grant needs, and returns what
+// it found, the good with the bad. It leaves nothing behind, unless writes
+// without compare-and-swap are taken: then one document that nobody reads.
+//
+// Reading is here; preflightjudge.go and preflightroles.go hold what is right
+// and what is wrong, and call nobody.
+func (c *Client) Examine(ctx context.Context, wanted []Wanted) []world.Finding {
+	r := reading{cfg: c.cfg, plan: c.plan(wanted), now: c.now()}
+	if r.health, r.healthErr = c.lookAtHealth(ctx); r.awake() {
+		if r.identityErr = c.readSelf(ctx, &r); r.identityErr == nil {
+			c.readOwn(ctx, &r)
+			for _, w := range wanted {
+				r.targets = append(r.targets, c.readTarget(ctx, w))
+			}
 		}
 	}
-	h, err := c.health(ctx)
-	report("vault does not answer", err)
+	return r.judge()
+}
+
+// plan is the plan that set-up would have followed for this client.
+func (c *Client) plan(wanted []Wanted) Plan {
+	p := Plan{
+		Mount: c.cfg.Mount, Transit: c.cfg.Transit, TransitKey: c.cfg.TransitKey, TokenRole: c.cfg.TokenRole, AppRole: c.cfg.AppRole,
+		LongestToken: longestOf(wanted), Engines: true,
+	}
+	for _, w := range wanted {
+		p.Targets = append(p.Targets, w.Target)
+	}
+	p.setDefaults()
+	return p
+}
+
+func longestOf(wanted []Wanted) time.Duration {
+	longest := time.Duration(0)
+	for _, w := range wanted {
+		longest = max(longest, w.Longest)
+	}
+	return longest
+}
+
+// reading is everything that was read, before anything is made of it. Of each
+// pair either the value or the error holds.
+type reading struct {
+	cfg  Config
+	plan Plan
+	now  time.Time
+
+	health    *health
+	healthErr error
+
+	self        ownToken
+	identityErr error
+
+	recordsErr error // of reading what the bot keeps
+	unguarded  error // what a write without compare-and-swap was answered; nil: it was taken
+	signErr    error // of signing and verifying
+
+	key          transitKey
+	keyErr       error
+	tokenRole    tokenRole
+	tokenRoleErr error
+	powers       map[string][]string // what the bot may do, by path
+	powersErr    error
+
+	targets []targetReading
+}
+
+type ownToken struct {
+	Policies []string `json:"policies"`
+	Type     string   `json:"type"`
+	Path     string   `json:"path"`
+}
+
+type transitKey struct {
+	Type       string `json:"type"`
+	Exportable bool   `json:"exportable"`
+}
+
+type tokenRole struct {
+	Orphan          bool     `json:"orphan"`
+	Renewable       bool     `json:"renewable"`
+	Type            string   `json:"token_type"`
+	NoDefaultPolicy bool     `json:"token_no_default_policy"`
+	Allowed         []string `json:"allowed_policies"`
+	AllowedGlob     []string `json:"allowed_policies_glob"`
+	ExplicitMaxTTL  int64    `json:"token_explicit_max_ttl"`
+	Period          int64    `json:"token_period"`
+	NumUses         int      `json:"token_num_uses"`
+}
+
+// targetReading is what was read of one target.
+type targetReading struct {
+	Wanted
+	mintErr   error  // of a token as Issue would mint it, which was revoked at once
+	policy    string // the text; empty: Vault has none
+	policyErr error
+	role      *answer // nil: there is none
+	roleErr   error
+}
+
+func (r *reading) awake() bool {
+	return r.healthErr == nil && r.health.Initialized && !r.health.Sealed && r.health.Seconds > 0
+}
+
+func (c *Client) readSelf(ctx context.Context, r *reading) error {
+	a, err := c.call(ctx, request{path: "auth/token/lookup-self"})
 	if err != nil {
-		return problems
+		return err
 	}
-	if skew := h.time().Sub(c.now()).Abs(); skew > mostSkew {
-		report("clocks", fmt.Errorf("ours and vault's differ by %s", skew.Round(time.Second)))
+	return a.into(&r.self)
+}
+
+// readOwn reads what is tac's own.
+func (c *Client) readOwn(ctx context.Context, r *reading) {
+	_, r.recordsErr = c.HighWater(ctx)
+	if r.recordsErr == nil {
+		r.unguarded = c.writeUnguarded(ctx)
 	}
-	if h.Enterprise && !c.cfg.ForwardToActive {
-		report("performance standbys", errors.New("this is vault enterprise: have calls forwarded to the active node, and set allow_forwarding_via_header on the servers"))
-	}
-	_, err = c.call(ctx, request{path: "auth/token/lookup-self"})
-	report("the bot's token", err)
+	r.signErr = c.tryKey(ctx)
+	r.keyErr = c.readInto(ctx, c.cfg.Transit+"/keys/"+c.cfg.TransitKey, &r.key)
+	r.tokenRoleErr = c.readInto(ctx, "auth/token/roles/"+c.cfg.TokenRole, &r.tokenRole)
+	r.powers, r.powersErr = c.readPowers(ctx, r.plan)
+}
+
+func (c *Client) readInto(ctx context.Context, path string, v any) error {
+	a, err := c.call(ctx, request{path: path})
 	if err != nil {
-		return problems
+		return err
 	}
-	_, err = c.HighWater(ctx)
-	report("records", err)
-	report("attestation key", c.tryKey(ctx))
-	for _, t := range targets {
-		report(t.Path, c.tryTarget(ctx, t, longest))
-	}
-	return problems
+	return a.into(v)
+}
+
+// probeDocument is where a write without compare-and-swap is tried: beside
+// the records, where nobody looks.
+const probeDocument = "doctor"
+
+// writeUnguarded writes without compare-and-swap, which has to be refused. To
+// read the mount's configuration would prove less: any key's own metadata can
+// say otherwise.
+func (c *Client) writeUnguarded(ctx context.Context) error {
+	_, err := c.call(ctx, request{
+		path: c.cfg.Mount + "/data/" + probeDocument, effect: true,
+		body: map[string]any{"data": map[string]string{"by": "tac doctor", "why": "this write should have been refused: set cas_required"}},
+	})
+	return err
 }
 
 func (c *Client) tryKey(ctx context.Context) error {
@@ -65,45 +177,48 @@ func (c *Client) tryKey(ctx context.Context) error {
 	return err
 }
 
-// tryTarget mints a token as Issue would and revokes it at once, which checks
-// the token role and the target's policy; and it reads the role's bounds.
-func (c *Client) tryTarget(ctx context.Context, t grants.Target, longest time.Duration) error {
-	if err := checkTarget(t); err != nil {
-		return err
+// readPowers asks what the bot may do on every path that matters.
+func (c *Client) readPowers(ctx context.Context, p Plan) (map[string][]string, error) {
+	var paths []string
+	for _, e := range p.powers() {
+		paths = append(paths, e.path)
 	}
-	probe := &issue{c: c, rec: grants.Record{Target: t, Grant: grants.Grant{ID: "preflight"}}}
-	if err := probe.mint(ctx, grants.LeastLeft); err != nil {
-		return fmt.Errorf("mint: %w", err)
-	}
-	c.discard(ctx, probe.rec.Accessor)
-	mount, name, ok := strings.Cut(t.Path, "/creds/")
-	if t.Engine != grants.EngineDatabase || !ok {
-		return nil
-	}
-	a, err := c.call(ctx, request{path: mount + "/roles/" + name})
+	a, err := c.call(ctx, request{path: "sys/capabilities-self", body: map[string]any{"paths": paths}})
 	if err != nil {
-		return fmt.Errorf("read the role: %w", err)
+		return nil, err
 	}
-	return checkDatabaseRole(a, longest)
+	var found map[string][]string
+	return found, a.into(&found)
 }
 
-func checkDatabaseRole(a *answer, longest time.Duration) error {
-	var role struct {
-		DefaultTTL int64    `json:"default_ttl"`
-		MaxTTL     int64    `json:"max_ttl"`
-		Creation   []string `json:"creation_statements"`
+func (c *Client) readTarget(ctx context.Context, w Wanted) targetReading {
+	t := targetReading{Wanted: w}
+	if t.mintErr = checkTarget(w.Target); t.mintErr == nil {
+		t.mintErr = c.tryMint(ctx, w)
 	}
-	if err := a.into(&role); err != nil {
+	var kept struct {
+		Policy string `json:"policy"`
+	}
+	t.policyErr = c.readInto(ctx, "sys/policies/acl/"+strings.ToLower(w.Target.Policy), &kept)
+	t.policy = kept.Policy
+	if hasStatus(t.policyErr, 404) {
+		t.policyErr = nil
+	}
+	if mount, role, ok := roleOf(w.Target); ok {
+		if t.role, t.roleErr = c.call(ctx, request{path: mount + "/roles/" + role}); hasStatus(t.roleErr, 404) {
+			t.role, t.roleErr = nil, nil
+		}
+	}
+	return t
+}
+
+// tryMint mints a token as Issue would and revokes it at once, which tries the
+// token role and the target's policy by what they do.
+func (c *Client) tryMint(ctx context.Context, w Wanted) error {
+	probe := &issue{c: c, rec: grants.Record{Target: w.Target, Grant: grants.Grant{ID: "preflight"}}}
+	if err := probe.mint(ctx, grants.LeastLeft); err != nil {
 		return err
 	}
-	first, most := time.Duration(role.DefaultTTL)*time.Second, time.Duration(role.MaxTTL)*time.Second
-	switch {
-	case first < shortestLease || first > longestStray:
-		return fmt.Errorf("default_ttl is %s: set it from %s to %s", first, shortestLease, longestStray)
-	case most > 0 && most < longest:
-		return fmt.Errorf("max_ttl is %s: grants may last %s", most, longest)
-	case !strings.Contains(strings.Join(role.Creation, "\n"), "{{expiration}}"):
-		return errors.New("the creation statements name no {{expiration}}: only vault itself would end a login")
-	}
+	c.discard(ctx, probe.rec.Accessor)
 	return nil
 }

@@ -106,7 +106,7 @@ func (s *scene) role(defaultTTL, maxTTL time.Duration) {
 	s.write("database/roles/orders-ro", values{
 		"db_name": "orders", "default_ttl": defaultTTL.String(), "max_ttl": maxTTL.String(),
 		"creation_statements":   []string{`CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE orders_ro;`},
-		"revocation_statements": []string{`DROP ROLE "{{name}}"`},
+		"revocation_statements": []string{`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}'; DROP ROLE "{{name}}"`},
 	})
 }
 

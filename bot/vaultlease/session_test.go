@@ -156,6 +156,7 @@ func TestOnlyOurSignatureOverTheseBytesVerifies(t *testing.T) {
 	s.must(err)
 	for text, want := range map[string]bool{
 		signature: true, other: false, "": false, "nonsense": false, "vault:v9:" + signature[9:]: false, signature[:20] + "!": false,
+		"vault:v0:" + signature[9:]: false, "vault:v-1:" + signature[9:]: false,
 	} {
 		if ok, err := a.Verify(ctx, message, text); ok != want || text != "" && err != nil {
 			t.Errorf("%q: %v, %v", text, ok, err)
@@ -174,40 +175,12 @@ func TestOnlyOurSignatureOverTheseBytesVerifies(t *testing.T) {
 	}
 }
 
-func TestSetupMayBeRunAgainAndPreflightFindsWhatIsWrong(t *testing.T) {
-	s := newScene(t)
-	s.setUp()
-	a, ctx := s.replica("a"), t.Context()
-	check := func(want string) {
-		t.Helper()
-		problems := strings.Join(a.Preflight(ctx, databaseAndBastion, 8*time.Hour), "\n")
-		if want == "" && problems != "" || want != "" && !strings.Contains(problems, want) {
-			t.Errorf("got %q, want %q", problems, want)
-		}
-	}
-	check("")
-	for _, token := range s.vault.Tokens() {
-		if token.Path == "auth/token/create/tac" {
-			t.Errorf("preflight left %+v", token)
-		}
-	}
-	s.role(time.Hour, 8*time.Hour)
-	check("default_ttl is 1h0m0s")
-	s.role(defaultTTL, time.Hour)
-	check("max_ttl is 1h0m0s")
-	s.clampTokens()
-	s.write("auth/token/roles/tac", values{"orphan": false, "allowed_policies_glob": "tac-*", "token_no_default_policy": true, "renewable": false})
-	check("orphan")
-	s.clock.Advance(time.Hour)
-	s.vault.Seal()
-	check("vault does not answer")
-}
-
 // TestCallsAreForwardedOnlyWhereConfigured: Vault Community refuses every call
 // that carries the header.
 func TestCallsAreForwardedOnlyWhereConfigured(t *testing.T) {
 	for _, forward := range []bool{false, true} {
 		s := newScene(t)
+		s.vault.AllowForwarding(forward)
 		a := s.replicaWith("a", func(c *vaultlease.Config) { c.ForwardToActive = forward })
 		rec, _ := s.live(a)
 		s.revoking(a, rec)
@@ -221,7 +194,7 @@ func TestCallsAreForwardedOnlyWhereConfigured(t *testing.T) {
 	s := newScene(t)
 	s.vault.Order(sandbox.Fault{Path: "sys/health", When: sandbox.Answer, Status: 200,
 		Body: `{"initialized":true,"enterprise":true,"cluster_id":"x","server_time_utc":1795356000}`})
-	if problems := s.replica("a").Preflight(t.Context(), nil, 0); len(problems) != 1 || !strings.Contains(problems[0], "allow_forwarding_via_header") {
+	if problems := problemsOf(s.replica("a").Examine(t.Context(), nil)); !strings.Contains(problems, "forwarded to the active node") {
 		t.Errorf("problems %q", problems)
 	}
 }

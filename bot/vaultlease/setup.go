@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,27 +14,28 @@ import (
 	"github.com/tigeraccess/tac/grants/world"
 )
 
-// Plan says what Setup makes. Names left empty are those of Config's defaults.
-//
-// The engines of the targets are not part of it: who runs them knows their
-// connection. What they must be like:
-//
-//   - database roles have default_ttl from 2 to 5 minutes (a credential that
-//     nobody recorded lives that long), max_ttl of the longest grant, VALID
-//     UNTIL '{{expiration}}' in the creation statements, and revocation
-//     statements that end open sessions;
-//   - ssh roles have max_ttl of the longest slice, allow_user_key_ids=true,
-//     allow_empty_principals=false and allowed_users that name the principals.
+// Plan says what set-up makes. Names left empty are those of Config's defaults.
 type Plan struct {
 	Mount      string
+	Transit    string
 	TransitKey string
 	TokenRole  string
 	AppRole    string // path of the AppRole method
 	Role       string // the bot's role there; default tac
 
+	// Names of the policies of the bot and of the janitor, which must not
+	// begin with TargetPrefix; several set-ups in one Vault need different
+	// ones. Defaults: BotPolicyName and JanitorPolicyName.
+	BotPolicyName, JanitorPolicyName string
+
 	LongestToken time.Duration // of any grant with all its extensions; default 7 days
 	BoundCIDRs   []string      // where the bot calls from; empty: anywhere
 	Targets      []grants.Target
+
+	// Engines asks for the engines and roles of the targets too, wherever
+	// there is nothing yet. What is there is left as it is: who runs an
+	// engine knows why, and Examine says what tac cannot work with.
+	Engines bool
 }
 
 // Identity is what the bot logs in with.
@@ -41,13 +44,88 @@ type Identity struct {
 	SecretID world.Secret
 }
 
+// Deed is what a Step does.
+type Deed int
+
+// The deeds.
+const (
+	EnableSecrets Deed = iota + 1 // an engine of the type Engine at Path
+	EnableAuth                    // an auth method
+	WritePolicy                   // Policy under the name Path
+	Write                         // Fields to Path
+	Advise                        // nothing: Why says what only the operator can do
+)
+
+// Step is one thing that set-up sees to. Steps are values: one function prints
+// them and another does them, so that what is read and what is done agree.
+type Step struct {
+	Why    string // a sentence or two for whoever reads along
+	Deed   Deed
+	Path   string
+	Engine string
+	Policy string
+	Fields []Field // of Write, or the options of an engine
+	// Once leaves alone what is at Path already: it may not be tac's.
+	Once bool
+	// Settling says that the engine may need a moment after it was enabled.
+	Settling bool
+}
+
+// Field is one value that a Step writes. Several values are a list.
+type Field struct {
+	Name   string
+	Values []Text
+	Secret bool              // never part of a command line
+	Map    map[string]string // in place of values, where Vault wants an object
+}
+
+// Text is a text with variables in it, which the operator sets in the
+// environment: what only they know, and what stands in no script.
+type Text []Part
+
+// Part is either words or the name of a variable.
+type Part struct{ Words, Variable string }
+
+// Variable is something that the operator has to say.
+type Variable struct {
+	Name string
+	Why  string // what it is, in words without quotes and braces
+}
+
+func words(s string) Text { return Text{{Words: s}} }
+
+func field(name string, values ...string) Field {
+	f := Field{Name: name}
+	for _, v := range values {
+		f.Values = append(f.Values, words(v))
+	}
+	return f
+}
+
+// Variables returns the names of the variables that the step needs, sorted.
+func (s Step) Variables() []string {
+	var names []string
+	for _, f := range s.Fields {
+		for _, v := range f.Values {
+			for _, part := range v {
+				if part.Variable != "" {
+					names = append(names, part.Variable)
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 func (p *Plan) setDefaults() {
 	for _, d := range []struct {
 		field *string
 		value string
 	}{
-		{&p.Mount, DefaultMount}, {&p.TransitKey, DefaultTransitKey}, {&p.TokenRole, DefaultTokenRole},
+		{&p.Mount, DefaultMount}, {&p.Transit, DefaultTransit}, {&p.TransitKey, DefaultTransitKey}, {&p.TokenRole, DefaultTokenRole},
 		{&p.AppRole, DefaultAppRole}, {&p.Role, "tac"},
+		{&p.BotPolicyName, BotPolicyName}, {&p.JanitorPolicyName, JanitorPolicyName},
 	} {
 		if *d.field == "" {
 			*d.field = d.value
@@ -58,170 +136,131 @@ func (p *Plan) setDefaults() {
 	}
 }
 
+// policyForm keeps a policy's name one word of a command line.
+var policyForm = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*$`)
+
 func (p *Plan) validate() error {
-	for _, path := range []string{p.Mount, p.TransitKey, p.TokenRole, p.AppRole, p.Role} {
+	for _, path := range []string{p.Mount, p.Transit, p.TransitKey, p.TokenRole, p.AppRole, p.Role} {
 		if !pathForm.MatchString(path) {
 			return fmt.Errorf("%.60q cannot be part of a path", path)
 		}
 	}
+	for _, name := range []string{p.BotPolicyName, p.JanitorPolicyName} {
+		if strings.HasPrefix(name, TargetPrefix) || !policyForm.MatchString(name) {
+			return fmt.Errorf("the policy %.60q is tac's own and must not begin with %s", name, TargetPrefix)
+		}
+	}
 	for _, t := range p.Targets {
-		if !strings.HasPrefix(t.Policy, TargetPrefix) || !pathForm.MatchString(t.Policy) {
+		if !strings.HasPrefix(t.Policy, TargetPrefix) || !policyForm.MatchString(t.Policy) {
 			return fmt.Errorf("the policy %.60q of %s must begin with %s", t.Policy, t.Path, TargetPrefix)
 		}
 		if !pathForm.MatchString(t.Path) {
 			return fmt.Errorf("%.80q is not a path of an engine", t.Path)
 		}
+		if _, _, ok := roleOf(t); !ok && p.Engines && t.Engine != grants.EngineGeneric {
+			return fmt.Errorf("%s is not the path of a %s role, such as %s", t.Path, t.Engine, examplePath(t.Engine))
+		}
+		if p.Engines && (t.Engine == grants.EngineSSH || t.Engine == grants.EnginePKI) && len(t.Principals) == 0 {
+			return fmt.Errorf("%s needs principals: a certificate that names nobody may be good for everybody", t.Path)
+		}
 	}
 	return nil
 }
 
-// Setup makes in Vault what tac needs, with an administrator's client: the
-// policies, the token role, the KV v2 mount with cas_required, the transit
-// key, the AppRole role. It may be run again at any time; what is there is
-// brought up to date, and each run returns a new secret id.
+// verbs is what stands between mount and role in an engine's paths.
+var verbs = map[string]string{grants.EngineDatabase: "/creds/", grants.EngineSSH: "/sign/", grants.EnginePKI: "/sign/"}
+
+// roleOf splits a target's path into the engine's mount and the role's name;
+// false for generic engines, which have neither as far as tac knows.
+func roleOf(t grants.Target) (mount, role string, ok bool) {
+	verb := verbs[t.Engine]
+	if verb == "" {
+		return "", "", false
+	}
+	mount, role, ok = strings.Cut(t.Path, verb)
+	return mount, role, ok && mount != "" && role != "" && !strings.Contains(role, "/")
+}
+
+func examplePath(engine string) string { return engine + verbs[engine] + "NAME" }
+
+// Setup makes in Vault what tac needs, with an administrator's client, and
+// returns a new identity of the bot. It may be run again at any time; what is
+// tac's own is brought up to date, and nothing else is touched.
 func Setup(ctx context.Context, admin *api.Client, p Plan) (Identity, error) {
 	p.setDefaults()
-	if err := p.validate(); err != nil {
-		return Identity{}, fmt.Errorf("set up vault: %w", err)
+	steps, err := p.Steps()
+	if err != nil {
+		return Identity{}, err
 	}
-	s := &setup{admin: admin, plan: p}
-	s.policies(ctx)
-	s.engines(ctx)
-	s.roles(ctx)
-	id := s.identity(ctx)
-	if s.err != nil {
-		return Identity{}, fmt.Errorf("set up vault: %w", s.err)
+	if _, err := Apply(ctx, admin, steps, func(string) string { return "" }); err != nil {
+		return Identity{}, err
+	}
+	return NewIdentity(ctx, admin, p)
+}
+
+// Done says what became of one step.
+type Done struct {
+	Step Step
+	// Left is what is left for the operator to do; empty: nothing.
+	Left string
+	// There says that something was there already and was left as it is.
+	There bool
+}
+
+// Apply does the steps with an administrator's client, and stops at the first
+// that fails. A step whose variables are empty is left out, and said to be.
+func Apply(ctx context.Context, admin *api.Client, steps []Step, variable func(name string) string) ([]Done, error) {
+	a := &applying{admin: admin, variable: variable}
+	var all []Done
+	for _, s := range steps {
+		done, err := a.step(ctx, s)
+		if err != nil {
+			return all, fmt.Errorf("set up vault: %w", err)
+		}
+		all = append(all, done)
+	}
+	return all, nil
+}
+
+// RoleID returns the half of the bot's identity that is no secret.
+func RoleID(ctx context.Context, admin *api.Client, p Plan) (string, error) {
+	p.setDefaults()
+	path := p.rolePath() + "/role-id"
+	role, err := admin.Logical().ReadWithContext(ctx, path)
+	if err != nil || role == nil {
+		return "", fmt.Errorf("read %s: %w", path, errors.Join(err, errNothing(role)))
+	}
+	id, _ := role.Data["role_id"].(string)
+	if id == "" {
+		return "", fmt.Errorf("read %s: the answer has none", path)
 	}
 	return id, nil
 }
 
-// setup stops at its first error: every method does nothing from then on.
-type setup struct {
-	admin *api.Client
-	plan  Plan
-	err   error
-}
-
-type values = map[string]any
-
-func (s *setup) write(ctx context.Context, path string, data values) *api.Secret {
-	if s.err != nil {
-		return nil
-	}
-	secret, err := s.admin.Logical().WriteWithContext(ctx, path, data)
+// NewIdentity returns the bot's role id and a new secret id.
+func NewIdentity(ctx context.Context, admin *api.Client, p Plan) (Identity, error) {
+	p.setDefaults()
+	roleID, err := RoleID(ctx, admin, p)
 	if err != nil {
-		s.err = fmt.Errorf("write %s: %w", path, err)
+		return Identity{}, err
 	}
-	return secret
-}
-
-func (s *setup) policies(ctx context.Context) {
-	s.write(ctx, "sys/policies/acl/"+BotPolicyName, values{"policy": s.plan.BotPolicy()})
-	s.write(ctx, "sys/policies/acl/"+JanitorPolicyName, values{"policy": s.plan.JanitorPolicy()})
-	for _, t := range s.plan.Targets {
-		s.write(ctx, "sys/policies/acl/"+t.Policy, values{"policy": TargetPolicy(t)})
-	}
-}
-
-// mount enables an engine or auth method unless it is there.
-func (s *setup) mount(ctx context.Context, table, path, kind string, options values) {
-	if s.err != nil {
-		return
-	}
-	secret, err := s.admin.Logical().ReadWithContext(ctx, table)
+	path := p.rolePath() + "/secret-id"
+	secret, err := admin.Logical().WriteWithContext(ctx, path, nil)
 	if err != nil || secret == nil {
-		s.err = fmt.Errorf("read %s: %w", table, errors.Join(err, errNothing(secret)))
-		return
+		return Identity{}, fmt.Errorf("write %s: %w", path, errors.Join(err, errNothing(secret)))
 	}
-	if there, ok := secret.Data[path+"/"].(map[string]any); ok {
-		if there["type"] != kind {
-			s.err = fmt.Errorf("%s/ is of type %v and not %s", path, there["type"], kind)
-		}
-		return
+	secretID, _ := secret.Data["secret_id"].(string)
+	if secretID == "" {
+		return Identity{}, fmt.Errorf("write %s: the answer has none", path)
 	}
-	body := values{"type": kind}
-	if options != nil {
-		body["options"] = options
-	}
-	s.write(ctx, table+"/"+path, body)
+	return Identity{RoleID: roleID, SecretID: world.NewSecret(secretID)}, nil
 }
+
+func (p Plan) rolePath() string { return "auth/" + p.AppRole + "/role/" + p.Role }
 
 func errNothing(secret *api.Secret) error {
 	if secret == nil {
 		return errors.New("nothing is there")
 	}
 	return nil
-}
-
-func (s *setup) engines(ctx context.Context) {
-	s.mount(ctx, "sys/mounts", s.plan.Mount, "kv", values{"version": "2"})
-	s.configureKV(ctx)
-	s.mount(ctx, "sys/mounts", "transit", "transit", nil)
-	s.write(ctx, "transit/keys/"+s.plan.TransitKey, values{"type": "ed25519"})
-	s.mount(ctx, "sys/auth", s.plan.AppRole, "approle", nil)
-}
-
-const (
-	upgradeTries = 20
-	upgradePause = 250 * time.Millisecond
-)
-
-// configureKV waits while a new KV v2 mount is getting ready, which Vault
-// reports as a 400.
-func (s *setup) configureKV(ctx context.Context) {
-	for range upgradeTries {
-		s.write(ctx, s.plan.Mount+"/config", values{"cas_required": true})
-		if s.err == nil || !strings.Contains(s.err.Error(), "Upgrading from non-versioned") {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(upgradePause):
-			s.err = nil
-		}
-	}
-	s.write(ctx, s.plan.Mount+"/config", values{"cas_required": true})
-}
-
-func (s *setup) roles(ctx context.Context) {
-	role := values{
-		"orphan": true, "renewable": false, "token_type": "service", "token_no_default_policy": true,
-		"allowed_policies_glob":  []string{TargetPrefix + "*"},
-		"token_explicit_max_ttl": seconds(wholeSeconds(s.plan.LongestToken)),
-		"token_period":           0, "token_num_uses": 0,
-	}
-	bot := values{
-		"token_policies": []string{BotPolicyName}, "token_no_default_policy": true,
-		"token_ttl": "1h", "token_max_ttl": "24h", "token_type": "service",
-	}
-	if len(s.plan.BoundCIDRs) > 0 {
-		role["token_bound_cidrs"] = s.plan.BoundCIDRs
-		bot["token_bound_cidrs"], bot["secret_id_bound_cidrs"] = s.plan.BoundCIDRs, s.plan.BoundCIDRs
-	}
-	s.write(ctx, "auth/token/roles/"+s.plan.TokenRole, role)
-	s.write(ctx, "auth/"+s.plan.AppRole+"/role/"+s.plan.Role, bot)
-}
-
-func (s *setup) identity(ctx context.Context) Identity {
-	path := "auth/" + s.plan.AppRole + "/role/" + s.plan.Role
-	if s.err != nil {
-		return Identity{}
-	}
-	role, err := s.admin.Logical().ReadWithContext(ctx, path+"/role-id")
-	if err != nil || role == nil {
-		s.err = fmt.Errorf("read %s/role-id: %w", path, errors.Join(err, errNothing(role)))
-		return Identity{}
-	}
-	secret := s.write(ctx, path+"/secret-id", nil)
-	if s.err != nil || secret == nil {
-		s.err = errors.Join(s.err, errNothing(secret))
-		return Identity{}
-	}
-	roleID, _ := role.Data["role_id"].(string)
-	secretID, _ := secret.Data["secret_id"].(string)
-	if roleID == "" || secretID == "" {
-		s.err = errors.New("vault gave no role id or secret id")
-	}
-	return Identity{RoleID: roleID, SecretID: world.NewSecret(secretID)}
 }

@@ -12,9 +12,10 @@
 //	request.go       access request, and waiting for its answer
 //	access.go        access list, show, drop, revoke, explain
 //	credential.go    access get; connect.go: what a connect line says
-//	exec.go          access exec
+//	exec.go          access exec; resign.go: its certificate, while a command runs
 //	decision.go      a decision as a tree
 //	repository.go    a grants repository on disk
+//	vaultsetup.go    vault setup; doctor.go: is everything set up right
 //	policylint.go, policyexplain.go, init.go, serve.go, demo.go
 package main
 
@@ -78,11 +79,12 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 
 func (p *program) root() *cobra.Command {
 	root := group("tac", "Access for a while, by pull request",
-		p.demo(), p.serve(), p.init(), p.login(), p.logout(), p.whoami(),
+		p.demo(), p.serve(), p.doctor(), p.init(), p.login(), p.logout(), p.whoami(),
 		group("access", "Ask for access, take it, end it",
 			p.request(), p.list(), p.show(), p.get(), p.exec(), p.drop(), p.revoke(), p.accessExplain()),
 		group("policy", "Check policies and try them out; needs nothing but a clone",
 			p.lint(), p.policyExplain()),
+		group("vault", "Set Vault up", p.vaultSetup()),
 		p.version(), p.completion(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime"
 	"runtime/debug"
 
@@ -20,11 +20,7 @@ func (p *program) serve() *cobra.Command {
 			if config == "" {
 				return wrongUsage(cmd, "say which configuration, as in --config tac.yaml")
 			}
-			src, err := os.ReadFile(config)
-			if err != nil {
-				return fmt.Errorf("read the configuration: %w", err)
-			}
-			c, err := server.Read(config, src, p.lookup)
+			c, err := p.configuration(config)
 			if err != nil {
 				return err
 			}
@@ -34,11 +30,23 @@ func (p *program) serve() *cobra.Command {
 				return err
 			}
 			log.Info("listening", "url", s.URL(), "version", build().Version)
-			return s.Run(cmd.Context())
+			return p.refusedStart(s.Run(cmd.Context()))
 		},
 	}
 	c.Flags().StringVar(&config, "config", "", "the configuration file")
 	return c
+}
+
+// refusedStart tells why a bot did not start: the very findings that doctor
+// prints, on standard error, since standard output is nobody's to read here.
+func (p *program) refusedStart(err error) error {
+	var wrong *server.WrongSetUp
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	fmt.Fprint(p.stderr, findingsText(wrong.Findings))
+	p.note("%v", wrong)
+	return exitStatus(exitFailed)
 }
 
 // buildInfo is what this program was built from.

@@ -54,6 +54,9 @@ type Vault struct {
 	CACert   []byte
 	RoleID   string
 	SecretID world.Secret
+
+	// Where set-up put things; empty: vaultlease's defaults.
+	Mount, Transit, TransitKey, TokenRole, AppRole string
 }
 
 // Slack is the workspace; its API address is Slack's own where empty.
@@ -86,6 +89,12 @@ type written struct {
 		CACert   strictyaml.Value[secret] `yaml:"ca_cert"`
 		RoleID   strictyaml.Value[string] `yaml:"role_id,required"`
 		SecretID strictyaml.Value[secret] `yaml:"secret_id,required"`
+
+		Mount      strictyaml.Value[string] `yaml:"mount"`
+		Transit    strictyaml.Value[string] `yaml:"transit"`
+		TransitKey strictyaml.Value[string] `yaml:"transit_key"`
+		TokenRole  strictyaml.Value[string] `yaml:"token_role"`
+		AppRole    strictyaml.Value[string] `yaml:"approle"`
 	} `yaml:"vault,required"`
 	Slack *struct {
 		APIURL        strictyaml.Value[string] `yaml:"api_url"`
@@ -175,6 +184,7 @@ func (w *written) config(env func(string) string) (Config, error) {
 		Vault: Vault{
 			Address: r.address(w.Vault.Address, "vault.address"), RoleID: w.Vault.RoleID.V,
 			CACert: []byte(r.secret(w.Vault.CACert).Reveal()), SecretID: r.secret(w.Vault.SecretID),
+			Mount: w.Vault.Mount.V, Transit: w.Vault.Transit.V, TransitKey: w.Vault.TransitKey.V, TokenRole: w.Vault.TokenRole.V, AppRole: w.Vault.AppRole.V,
 		},
 	}
 	owner, repo, ok := strings.Cut(w.GitHub.Repository.V, "/")

@@ -16,30 +16,35 @@ import (
 
 	"github.com/tigeraccess/tac/bot"
 	"github.com/tigeraccess/tac/bot/githubpr"
-	"github.com/tigeraccess/tac/bot/gitstore"
 	"github.com/tigeraccess/tac/bot/slackchat"
-	"github.com/tigeraccess/tac/bot/vaultlease"
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/webhooks"
 )
 
 // Server is one replica: the bot and its HTTP edge.
 type Server struct {
+	*Doctor
 	Bot *bot.Bot
 
-	config   Config
 	log      *slog.Logger
 	listener net.Listener
 	http     *http.Server
-	forge    *githubpr.Client
 	botID    atomic.Int64
 	ready    atomic.Pointer[error]
+
+	unchecked bool
+	passed    atomic.Bool // the set-up was seen to be right once
+	held      holding
 }
 
 // Options are what differs between production, the demo and the tests.
 type Options struct {
 	Now func() time.Time // of policy and leases; the wall clock in production
 	Log *slog.Logger
+
+	// Unchecked leaves the set-up unlooked at: for tests that are about
+	// something else, and make it wrong on purpose.
+	Unchecked bool
 
 	// Steps hears of every step done, Alert of what somebody should be
 	// woken for.
@@ -50,38 +55,22 @@ type Options struct {
 // New builds a replica and starts to listen, but neither serves nor works
 // before Run.
 func New(c Config, o Options) (*Server, error) {
-	s := &Server{config: c, log: o.Log}
+	s := &Server{log: o.Log}
 	starting := errors.New("tac is starting")
 	s.ready.Store(&starting)
-	forge, err := githubpr.New(githubpr.Config{
-		APIURL: c.GitHub.APIURL, Owner: c.GitHub.Owner, Repo: c.GitHub.Repo, Branch: c.GitHub.Branch,
-		AppID: c.GitHub.AppID, InstallationID: c.GitHub.InstallationID, PrivateKey: c.GitHub.PrivateKey,
-		ClientID: c.GitHub.ClientID, ClientSecret: c.GitHub.ClientSecret, Now: o.Now,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up GitHub: %w", err)
+	var err error
+	if s.Doctor, err = NewDoctor(c, o.Now, o.Log); err != nil {
+		return nil, err
 	}
-	s.forge = forge
-	repository, err := gitstore.New(gitstore.Config{
-		URL:    c.GitHub.URL + "/" + c.GitHub.Owner + "/" + c.GitHub.Repo + ".git",
-		Branch: c.GitHub.Branch, Token: forge.Token,
-		AuthorName: "tac", AuthorEmail: "tac@tac.invalid",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up the grants repository: %w", err)
+	if !o.Unchecked {
+		s.held.now.Store(&hold{all: errNotChecked})
 	}
-	vault, err := vaultlease.New(vaultlease.Config{
-		Address: c.Vault.Address, CACert: c.Vault.CACert, RoleID: c.Vault.RoleID, SecretID: c.Vault.SecretID,
-		Replica: replicaName(c), Now: o.Now, Log: o.Log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up Vault: %w", err)
-	}
+	s.unchecked = o.Unchecked
 	b := bot.Config{
-		Repository: repository, Forge: forge, Vault: vault, Branch: c.GitHub.Branch,
+		Repository: s.repository, Forge: s.forge, Vault: s.vault, Branch: c.GitHub.Branch,
 		Zones: time.LoadLocation, Now: o.Now, Log: o.Log,
 		Resync: c.Resync, RemoveEvery: c.RemoveEvery, Workers: c.Workers,
-		Steps: o.Steps, Alert: o.Alert,
+		Hold: s.held.on, Steps: o.Steps, Alert: o.Alert,
 	}
 	var edge webhooks.SlackEdge
 	if c.Slack != nil {
@@ -104,16 +93,12 @@ func replicaName(c Config) string {
 
 func (s *Server) setUpSlack(b *bot.Config) (webhooks.SlackEdge, error) {
 	c := s.config.Slack
-	client, err := slackchat.New(slackchat.Config{APIURL: c.APIURL, BotToken: c.BotToken})
-	if err != nil {
-		return nil, err
-	}
-	b.Channel, b.Chat = c.Channel, client
+	b.Channel, b.Chat = c.Channel, s.chat
 	verifier, err := slackchat.NewVerifier(c.SigningSecret, time.Now)
 	if err != nil {
 		return nil, err
 	}
-	return slackEdge{verifier, client}, nil
+	return slackEdge{verifier, s.chat}, nil
 }
 
 func (s *Server) setUpHTTP(edge webhooks.SlackEdge) error {
@@ -123,7 +108,7 @@ func (s *Server) setUpHTTP(edge webhooks.SlackEdge) error {
 		IsRefused:     func(err error) bool { return errors.Is(err, githubpr.ErrNotOurToken) },
 		WebhookSecret: c.GitHub.WebhookSecret, Repository: c.GitHub.Owner + "/" + c.GitHub.Repo, Branch: c.GitHub.Branch,
 		BotID: s.botID.Load, Slack: edge, ClientID: c.GitHub.ClientID, GitHubURL: c.GitHub.URL,
-		Ready: func() error { return *s.ready.Load() }, Metrics: prometheus.NewRegistry(), Log: s.log,
+		Ready: s.readiness, Metrics: prometheus.NewRegistry(), Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -144,11 +129,22 @@ func (s *Server) setUpHTTP(edge webhooks.SlackEdge) error {
 // URL returns where the server listens.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
-// Run serves and works until ctx ends, then finishes what is under way.
+// Run serves and works until ctx ends, then finishes what is under way. Where
+// the set-up is wrong and nothing is alive it ends by itself with *WrongSetUp.
 func (s *Server) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var working sync.WaitGroup
+	var refused error
 	working.Go(func() { s.Bot.Run(ctx) })
 	working.Go(func() { s.becomeReady(ctx) })
+	if !s.unchecked {
+		working.Go(func() {
+			if refused = s.watch(ctx); refused != nil {
+				stop()
+			}
+		})
+	}
 	working.Go(func() {
 		<-ctx.Done()
 		// ctx is over; what is under way gets a few seconds of its own.
@@ -159,8 +155,12 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	err := s.http.Serve(s.listener)
+	stop()
 	working.Wait()
-	if errors.Is(err, http.ErrServerClosed) {
+	switch {
+	case refused != nil:
+		return refused
+	case errors.Is(err, http.ErrServerClosed):
 		return nil
 	}
 	return fmt.Errorf("serve HTTP: %w", err)

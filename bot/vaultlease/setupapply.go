@@ -1,0 +1,179 @@
+package vaultlease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// This file is how Apply does the steps.
+
+type applying struct {
+	admin    *api.Client
+	variable func(string) string
+}
+
+func (a *applying) step(ctx context.Context, s Step) (Done, error) {
+	done := Done{Step: s}
+	var err error
+	switch s.Deed {
+	case Advise:
+		done.Left = s.Why
+	case EnableSecrets:
+		done.There, err = a.enable(ctx, s, "sys/mounts")
+	case EnableAuth:
+		done.There, err = a.enable(ctx, s, "sys/auth")
+	case WritePolicy:
+		_, err = a.write(ctx, "sys/policies/acl/"+s.Path, values{"policy": s.Policy})
+	case Write:
+		return a.fields(ctx, done)
+	default:
+		err = fmt.Errorf("step %d on %s is unknown", s.Deed, s.Path)
+	}
+	return done, err
+}
+
+type values = map[string]any
+
+func (a *applying) write(ctx context.Context, path string, data values) (*api.Secret, error) {
+	secret, err := a.admin.Logical().WriteWithContext(ctx, path, data)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return secret, nil
+}
+
+// enable enables an engine unless one of its type is there.
+func (a *applying) enable(ctx context.Context, s Step, table string) (there bool, err error) {
+	secret, err := a.admin.Logical().ReadWithContext(ctx, table)
+	if err != nil || secret == nil {
+		return false, fmt.Errorf("read %s: %w", table, errors.Join(err, errNothing(secret)))
+	}
+	options := values{}
+	for _, f := range s.Fields {
+		options[f.Name] = f.Values[0][0].Words
+	}
+	if found, ok := secret.Data[s.Path+"/"].(map[string]any); ok {
+		return true, isOf(s, found, options)
+	}
+	body := values{"type": s.Engine}
+	if len(options) > 0 {
+		body["options"] = options
+	}
+	_, err = a.write(ctx, table+"/"+s.Path, body)
+	return false, err
+}
+
+func isOf(s Step, found map[string]any, options values) error {
+	if found["type"] != s.Engine {
+		return fmt.Errorf("%s/ is of type %v and not %s; choose another path", s.Path, found["type"], s.Engine)
+	}
+	has, _ := found["options"].(map[string]any)
+	for name, want := range options {
+		if has[name] != want {
+			return fmt.Errorf("%s/ has the %s %v and not %v; choose another path", s.Path, name, has[name], want)
+		}
+	}
+	return nil
+}
+
+// fields writes a step's values, unless something that may not be tac's is
+// there, or the operator has not said what to write.
+func (a *applying) fields(ctx context.Context, done Done) (Done, error) {
+	s := done.Step
+	if s.Once {
+		absent, err := a.absent(ctx, s.Path)
+		if err != nil || !absent {
+			done.There = err == nil
+			return done, err
+		}
+	}
+	var unset []string
+	for _, name := range s.Variables() {
+		if a.variable(name) == "" {
+			unset = append(unset, name)
+		}
+	}
+	if len(unset) > 0 {
+		done.Left = "set " + strings.Join(unset, ", ") + " and run this again, or write " + s.Path + " yourself"
+		return done, nil
+	}
+	body := values{}
+	for _, f := range s.Fields {
+		body[f.Name] = f.value(a.variable)
+	}
+	return done, a.writeOnceReady(ctx, s, body)
+}
+
+// value is what goes over the wire: the very texts that the vault command
+// sends for the printed line.
+func (f Field) value(variable func(string) string) any {
+	if f.Map != nil {
+		return f.Map
+	}
+	list := make([]string, 0, len(f.Values))
+	for _, v := range f.Values {
+		list = append(list, v.with(variable))
+	}
+	if len(list) == 1 {
+		return list[0]
+	}
+	return list
+}
+
+func (t Text) with(variable func(string) string) string {
+	var b strings.Builder
+	for _, part := range t {
+		b.WriteString(part.Words)
+		if part.Variable != "" {
+			b.WriteString(variable(part.Variable))
+		}
+	}
+	return b.String()
+}
+
+const (
+	upgradeTries = 20
+	upgradePause = 250 * time.Millisecond
+	// upgrading is how a new KV v2 mount says that it is not ready yet.
+	upgrading = "Upgrading from non-versioned"
+)
+
+func (a *applying) writeOnceReady(ctx context.Context, s Step, body values) error {
+	for range upgradeTries {
+		_, err := a.write(ctx, s.Path, body)
+		if err == nil || !s.Settling || !strings.Contains(err.Error(), upgrading) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(upgradePause):
+		}
+	}
+	_, err := a.write(ctx, s.Path, body)
+	return err
+}
+
+// nothingThere is how engines say that there is nothing at a path, where they
+// do not simply say 404.
+const nothingThere = "keys haven't been configured"
+
+// absent reports whether there is nothing at a path. What cannot be read is no
+// absence: writing over it could widen what somebody else made narrow.
+func (a *applying) absent(ctx context.Context, path string) (bool, error) {
+	secret, err := a.admin.Logical().ReadWithContext(ctx, path)
+	var refused *api.ResponseError
+	if errors.As(err, &refused) && refused.StatusCode == http.StatusBadRequest && strings.Contains(err.Error(), nothingThere) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	return secret == nil, nil
+}
