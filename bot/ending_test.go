@@ -1,9 +1,11 @@
 package bot_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -256,5 +258,47 @@ func TestTheSameKeyForAnotherWishIsAConflict(t *testing.T) {
 		if _, err := r.Bot.Request(t.Context(), other); !errors.As(err, &refusal) || refusal.Code != bot.CodeConflict {
 			t.Errorf("another %s: %v", what, err)
 		}
+	}
+}
+
+// A restriction must not vanish because its file ends in .yml.
+func TestARestrictionInAYMLFileCounts(t *testing.T) {
+	const closed = `kind: AccessPolicy
+metadata: {name: closed}
+spec:
+  resource: postgres-prod
+  request: {roles: [security]}
+  approval: {required_approvers: 1, approver_roles: [security]}
+`
+	tn := newTown(t, map[string]string{"policies/closed.yml": closed})
+	r := tn.replica("one")
+	tn.must(tn.sync(r))
+	_, err := r.Bot.Request(t.Context(), bot.Ask{
+		Requester: person("alice"), Resource: "postgres-prod", Duration: time.Hour, Reason: "a good reason", Via: grants.ViaCLI, Key: "a key of one's own",
+	})
+	if err == nil || !strings.Contains(err.Error(), "only security may ask") {
+		t.Errorf("as if policies/closed.yml were not there: %v", err)
+	}
+}
+
+// What somebody should be woken for is in the log, where an operator looks,
+// and not only told to whoever the tests put there.
+func TestAnAlertReachesTheLog(t *testing.T) {
+	tn := newTown(t, nil)
+	var log bytes.Buffer
+	r := tn.replica("one", func(_ *server.Config, o *server.Options) {
+		o.Log, o.Alert = slog.New(slog.NewTextHandler(&log, nil)), nil
+	})
+	tn.must(tn.sync(r))
+	g := grants.Grant{
+		ID: "20261124-0000000001", Resource: "postgres-prod", Requester: person("eve"), Duration: 4 * time.Hour,
+		Reason: "a good reason", RequestedAt: demo.Start, Via: grants.ViaGit,
+	}
+	tn.must(tn.GitHub.AllowBypass(demo.Repository, "eve"))
+	_, err := tn.push(github.Push{Login: "eve", Branch: "main", Files: map[string]string{g.Path(): string(g.Encode())}, Message: "mine"})
+	tn.must(err)
+	tn.settle(r)
+	if said := log.String(); !strings.Contains(said, "msg=alert") || !strings.Contains(said, "nobody but tac merges grants") {
+		t.Errorf("the log has no alert about a grant that was pushed to main:\n%s", said)
 	}
 }

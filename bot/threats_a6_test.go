@@ -357,6 +357,7 @@ func (tn *town) request(token, method, path string, body any) int {
 	request, err := http.NewRequestWithContext(ctx, method, tn.GitHub.URL()+"/repos/"+demo.Repository+path, bytes.NewReader(encoded))
 	tn.must(err)
 	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	tn.must(err)
 	tn.must(response.Body.Close())

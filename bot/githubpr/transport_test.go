@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -131,8 +132,13 @@ func TestTheTokenIsGoodForOneRepositoryOnly(t *testing.T) {
 	must(t, err)
 	status := func(method, path string) int {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, f.URL()+path, strings.NewReader(`{"title":"t"}`))
+		var body io.Reader
+		if method != http.MethodGet {
+			body = strings.NewReader(`{"title":"t"}`)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), method, f.URL()+path, body)
 		must(t, err)
+		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Authorization", "Bearer "+token.Reveal())
 		resp, err := http.DefaultClient.Do(req)
 		must(t, err)

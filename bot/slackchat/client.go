@@ -2,6 +2,8 @@
 // Slack tells it:
 //
 //   - client.go says notices: one message per subject, edited in place;
+//   - transport.go carries the calls, and makes none that Slack does not want
+//     or would not answer;
 //   - render.go turns a notice into Block Kit, so that nothing anybody typed
 //     can become a mention, a link or formatting;
 //   - parse.go reads what people type after /tac;
@@ -14,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -43,7 +44,9 @@ type Config struct {
 	HTTP *http.Client
 }
 
-// Client is one bot in one workspace. It is safe for concurrent use.
+// Client is one bot in one workspace. It is safe for concurrent use. A call
+// that Slack asked us not to make yet, or that would hang as another one does
+// this moment, fails at once with RateLimited or NotAnswering.
 type Client struct {
 	api *slack.Client
 
@@ -122,7 +125,7 @@ func New(cfg Config) (*Client, error) {
 	if next == nil {
 		next = http.DefaultTransport
 	}
-	client.Transport = bearer{next: next, token: cfg.BotToken}
+	client.Transport = newGate(bearer{next: next, token: cfg.BotToken})
 	// A redirect would carry the token, which is in the body too, elsewhere.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{api: slack.New(cfg.BotToken.Reveal(), slack.OptionAPIURL(base), slack.OptionHTTPClient(&client))}, nil
@@ -144,34 +147,16 @@ func apiURL(raw string) (string, error) {
 	return strings.TrimSuffix(u.String(), "/") + "/", nil
 }
 
-// bearer sends the token where Slack documents it to be, in the header; the
-// library sends it as a form field only. It also bounds what is read back.
-type bearer struct {
-	next  http.RoundTripper
-	token world.Secret
-}
-
-func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+b.token.Reveal())
-	resp, err := b.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(resp.Body, mostAnswer), resp.Body}
-	return resp, nil
-}
-
 // Identity returns who we are, which is asked once and kept.
 func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.self.UserID != "" {
-		return c.self, nil
+	self := c.self
+	c.mu.Unlock()
+	if self.UserID != "" {
+		return self, nil
 	}
+	// Asked without the lock: whoever waits for a lock waits longer than
+	// their context lasts.
 	r, err := c.api.AuthTestContext(ctx)
 	if err != nil {
 		return Identity{}, fmt.Errorf("slack auth.test: %w", readError(err))
@@ -179,8 +164,11 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	if r.UserID == "" {
 		return Identity{}, errors.New("slack auth.test: the answer names nobody")
 	}
-	c.self = Identity{TeamID: r.TeamID, UserID: r.UserID, BotID: r.BotID}
-	return c.self, nil
+	self = Identity{TeamID: r.TeamID, UserID: r.UserID, BotID: r.BotID}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.self = self
+	return self, nil
 }
 
 // Post says n in a channel, or to a person by user id, and returns the
@@ -343,14 +331,6 @@ func (id Identity) wrote(m slack.Message) bool {
 // readError translates an error of a call that may be repeated at will. The
 // library's errors name methods, codes and statuses, never the token.
 func readError(err error) error {
-	var limited *slack.RateLimitedError
-	if errors.As(err, &limited) {
-		return RateLimited{After: max(limited.RetryAfter, time.Second)}
-	}
-	var status slack.StatusCodeError
-	if errors.As(err, &status) && status.Code == http.StatusTooManyRequests {
-		return RateLimited{After: defaultBackoff}
-	}
 	var refused slack.SlackErrorResponse
 	if !errors.As(err, &refused) {
 		return err
@@ -372,8 +352,8 @@ var unsureCodes = []string{"internal_error", "fatal_error", "request_timeout", "
 // it is world.ErrAmbiguous unless Slack certainly did nothing.
 func writeError(err error) error {
 	translated := readError(err)
-	if errors.As(translated, new(RateLimited)) {
-		return translated
+	if errors.As(translated, new(RateLimited)) || errors.As(translated, new(NotAnswering)) {
+		return translated // nothing was sent
 	}
 	var refused slack.SlackErrorResponse
 	if errors.As(err, &refused) && !slices.Contains(unsureCodes, refused.Err) {

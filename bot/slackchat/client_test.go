@@ -52,44 +52,6 @@ func post(t *testing.T, c *Client, where string, n world.Notice, look bool) stri
 	return ts
 }
 
-func TestOneMessageIsEditedInPlace(t *testing.T) {
-	for _, where := range []string{channel, alice} {
-		server, client := workspace(t)
-		ts := post(t, client, where, waiting, false)
-		if err := client.Update(t.Context(), where, ts, world.Notice{Title: "Approved"}); err != nil {
-			t.Fatal(err)
-		}
-		said := append(server.Messages(channel), server.DMs(alice)...)
-		if len(said) != 1 || len(said[0].Edits) != 1 || server.Render(said[0]) != "Approved" {
-			t.Fatalf("in %s there are %d messages: %+v", where, len(said), said)
-		}
-		if m := said[0].Metadata; m == nil || m.EventType != "tac_grant" || m.EventPayload["key"] != key {
-			t.Errorf("the edited message has the metadata %+v", m)
-		}
-		if got := post(t, client, where, waiting, true); got != ts {
-			t.Errorf("after the edit it was not found again: %s, want %s", got, ts)
-		}
-	}
-}
-
-func TestACrashBetweenPostAndNoteDoesNotSayItTwice(t *testing.T) {
-	server, client := workspace(t)
-	server.Order(sandbox.Fault{Path: "chat.postMessage", When: sandbox.LostReply})
-	if ts, err := client.Post(t.Context(), channel, key, waiting, false); !errors.Is(err, world.ErrAmbiguous) {
-		t.Fatalf("Post = %q, %v, want %v", ts, err, world.ErrAmbiguous)
-	}
-	for i := range 150 { // others talk meanwhile
-		if _, err := client.Post(t.Context(), channel, fmt.Sprint("other-", i), world.Notice{Title: "other"}, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ts := post(t, client, channel, world.Notice{Title: "Approved"}, true)
-	said := server.Messages(channel)
-	if len(said) != 151 || said[0].TS != ts || server.Render(said[0]) != "Approved" {
-		t.Errorf("%d messages; the first is %q, Post found %s", len(said), server.Render(said[0]), ts)
-	}
-}
-
 // history answers conversations.history with pages, and everything else as the
 // sandbox does.
 func history(server *sandboxslack.Server, pages ...string) {

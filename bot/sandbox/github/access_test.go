@@ -23,6 +23,7 @@ func (w *world) botOf(installation int64) *api.Client {
 	itr, err := ghinstallation.New(http.DefaultTransport, w.app.ID, installation, w.app.PrivateKeyPEM)
 	must(w.t, err)
 	itr.BaseURL = w.URL()
+	itr.InstallationTokenOptions = &api.InstallationTokenOptions{}
 	return w.client(&http.Client{Transport: itr})
 }
 

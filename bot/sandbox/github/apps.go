@@ -50,7 +50,7 @@ func (s *Server) AddApp(slug string, id int64) (*App, error) {
 		}),
 		Permissions: map[string]string{
 			"contents": "write", "pull_requests": "write", "checks": "write",
-			"issues": "write", "metadata": "read", "members": "read",
+			"metadata": "read", "members": "read",
 		},
 		key:     keyVerifier{&key.PublicKey},
 		created: s.now(),
@@ -60,7 +60,7 @@ func (s *Server) AddApp(slug string, id int64) (*App, error) {
 	return app, nil
 }
 
-// Install puts the App on an account, for all of its repositories, with the
+// Install puts the App on an account, for each of its repositories, with the
 // permissions the App has now.
 func (s *Server) Install(app *App, account string, id int64) (*Installation, error) {
 	s.mu.Lock()
@@ -238,7 +238,7 @@ func (s *Server) installationJSON(i *Installation) object {
 	return object{
 		"id": i.ID, "app_id": i.App.ID, "app_slug": i.App.Slug, "client_id": i.App.ClientID,
 		"target_id": i.account.ID, "target_type": i.account.Type, "account": s.userJSON(i.account),
-		"single_file_name": nil, "repository_selection": "all", "permissions": i.permissions, "events": hookEvents,
+		"single_file_name": nil, "repository_selection": "selected", "permissions": i.permissions, "events": hookEvents,
 		"access_tokens_url": fmt.Sprintf("%s/app/installations/%d/access_tokens", s.url, i.ID),
 		"repositories_url":  s.url + "/installation/repositories",
 		"html_url":          fmt.Sprintf("%s/organizations/%s/settings/installations/%d", s.url, i.account.Login, i.ID),

@@ -17,6 +17,7 @@ func (c *call) getRepo() (answer, error) {
 	o := c.s.repoJSON(c.repo)
 	level := rank(c.s.level(c.who.user, c.repo))
 	o["permissions"] = object{"admin": level >= 3, "maintain": level >= 3, "push": level >= 2, "triage": level >= 2, "pull": true}
+	o["network_count"], o["subscribers_count"] = 0, 0 // what is embedded elsewhere has not these two
 	return ok(o)
 }
 

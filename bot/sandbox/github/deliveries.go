@@ -39,6 +39,7 @@ type Delivery struct {
 type hookQueue struct {
 	clock  *sandbox.Clock
 	client *http.Client
+	tell   func(Delivery) // of each delivery, just before it is sent
 	stop   context.CancelFunc
 	done   chan struct{}
 
@@ -54,10 +55,10 @@ type hookQueue struct {
 	record    []Delivery
 }
 
-func newHookQueue(clock *sandbox.Clock) *hookQueue {
+func newHookQueue(clock *sandbox.Clock, tell func(Delivery)) *hookQueue {
 	ctx, stop := context.WithCancel(context.Background())
 	q := &hookQueue{
-		clock: clock, stop: stop, done: make(chan struct{}),
+		clock: clock, tell: tell, stop: stop, done: make(chan struct{}),
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}},
 	}
 	q.changed = sync.NewCond(&q.mu)
@@ -115,6 +116,7 @@ func (q *hookQueue) run(ctx context.Context) {
 		q.sending = true
 		q.mu.Unlock()
 
+		q.tell(d)
 		d.Status, d.Err = q.send(ctx, d)
 
 		q.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -169,7 +170,7 @@ func (r *Repo) advertise(service string) ([]byte, error) {
 			capability.ReportStatus, capability.DeleteRefs, capability.OFSDelta, capability.Atomic, "no-thin",
 		}
 	} else if head, ok := r.refs[r.defaultRef()]; ok {
-		caps = append(caps, capability.MultiACKDetailed)
+		caps = append(caps, capability.MultiACKDetailed, capability.Shallow)
 		adv.Head = &head
 		if err := adv.Capabilities.Add(capability.SymRef, "HEAD:"+r.defaultRef().String()); err != nil {
 			return nil, err
@@ -194,13 +195,20 @@ type fetch struct {
 	haves    []plumbing.Hash // of those the client named, the ones known here
 	detailed bool            // the client speaks multi_ack_detailed
 	done     bool            // the client has named all it has and wants the pack
+	shallow  []plumbing.Hash // what the client has without its parents
+	depth    int             // how many commits it wants of each line; 0: all that is new
+	asks     bool            // it says more than what it wants, and waits for an answer to that
 }
 
 func (r *Repo) parseFetch(body []byte) fetch {
 	var f fetch
+	flushed := false
 	lines := pktline.NewScanner(bytes.NewReader(body))
 	for lines.Scan() {
 		line := strings.TrimSuffix(string(lines.Bytes()), "\n")
+		if flushed = flushed || line == ""; flushed && line != "" {
+			f.asks = true
+		}
 		verb, rest, _ := strings.Cut(line, " ")
 		hash, capabilities, _ := strings.Cut(rest, " ")
 		switch verb {
@@ -211,6 +219,14 @@ func (r *Repo) parseFetch(body []byte) fetch {
 			if h := plumbing.NewHash(hash); r.git.graph[h] != nil || r.git.known(h) {
 				f.haves = append(f.haves, h)
 			}
+		case "shallow":
+			if h := plumbing.NewHash(rest); r.git.known(h) {
+				f.shallow = append(f.shallow, h)
+			}
+		case "deepen":
+			// What is no number is no depth, and gets everything.
+			f.depth, _ = strconv.Atoi(rest)
+			f.depth = max(f.depth, 0)
 		case "done":
 			f.done = true
 		}
@@ -235,6 +251,18 @@ func (r *Repo) upload(body []byte) ([]byte, error) {
 		err := answer.Encodef("ERR upload-pack: not our ref %s", h)
 		return out.Bytes(), err
 	}
+	edge, err := r.git.horizonOf(f)
+	if err != nil {
+		return nil, err
+	}
+	if f.depth > 0 {
+		if err := answer.EncodeString(edge.lines()...); err != nil {
+			return nil, err
+		}
+		if err := answer.Flush(); err != nil || !f.asks {
+			return out.Bytes(), err
+		}
+	}
 	lines, err := r.acknowledge(f)
 	if err != nil {
 		return nil, err
@@ -242,7 +270,11 @@ func (r *Repo) upload(body []byte) ([]byte, error) {
 	if err := answer.EncodeString(lines...); err != nil || !f.done {
 		return out.Bytes(), err
 	}
-	need, err := r.git.missing(f.wants, f.haves)
+	missing := func() ([]plumbing.Hash, error) { return r.git.missing(f.wants, f.haves) }
+	if f.depth > 0 || len(f.shallow) > 0 {
+		missing = func() ([]plumbing.Hash, error) { return r.git.missingWithin(f, edge) }
+	}
+	need, err := missing()
 	if err != nil {
 		return nil, err
 	}
@@ -334,7 +366,7 @@ func parsePush(body []byte) (*incoming, error) {
 		return nil, nil // a probe for credentials
 	}
 	request := packp.NewReferenceUpdateRequest()
-	in := bytes.NewReader(body)
+	in := bytes.NewReader(pushed(body))
 	if err := request.Decode(in); err != nil {
 		return nil, fmt.Errorf("decode push: %w", err)
 	}

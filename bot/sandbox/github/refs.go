@@ -164,9 +164,10 @@ func (s *Server) headMoved(p *pull, who actor, to plumbing.Hash) {
 		s.closePull(p, who)
 		return
 	}
+	from := p.headSHA
 	p.headSHA, p.judged, p.updated = to, false, s.now()
 	p.repo.refs[p.refName()] = to
-	s.emitPull(p, who, "synchronize", nil)
+	s.emitPull(p, who, "synchronize", object{"before": from.String(), "after": to.String()})
 	base := p.repo.refs[branchRef(p.baseRef)]
 	if inside, err := p.repo.git.isAncestor(to, base); err == nil && inside {
 		s.closePull(p, who)

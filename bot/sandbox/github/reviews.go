@@ -169,12 +169,13 @@ func (c *call) requestReviewers() (answer, error) {
 		}
 		wanted = append(wanted, u)
 	}
+	p.updated = c.s.now()
 	for _, u := range wanted {
 		if !slices.Contains(p.requested, u) {
 			p.requested = append(p.requested, u)
+			c.s.emitPull(p, c.who, "review_requested", object{"requested_reviewer": c.s.userJSON(u)})
 		}
 	}
-	p.updated = c.s.now()
 	return created(c.s.pullJSON(p))
 }
 
@@ -192,7 +193,10 @@ func (c *call) removeReviewers() (answer, error) {
 		if err != nil {
 			return answer{}, invalid("PullRequest", "reviewers", "invalid", "")
 		}
-		p.requested = slices.DeleteFunc(p.requested, func(v *User) bool { return v == u })
+		if i := slices.Index(p.requested, u); i >= 0 {
+			p.requested = slices.Delete(p.requested, i, i+1)
+			c.s.emitPull(p, c.who, "review_request_removed", object{"requested_reviewer": c.s.userJSON(u)})
+		}
 	}
 	return ok(c.s.pullJSON(p))
 }

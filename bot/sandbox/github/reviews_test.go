@@ -159,7 +159,7 @@ func TestComments(t *testing.T) {
 	if len(list) != 1 || list[0].GetBody() != "edited" || list[0].GetUser().GetLogin() != "tac[bot]" {
 		t.Errorf("comments are %v", list)
 	}
-	_, _, err = w.bot().Issues.Create(ctx, "acme", "grants", &api.IssueRequest{Title: api.String("alert")})
+	_, _, err = w.as("alice").Issues.Create(ctx, "acme", "grants", &api.IssueRequest{Title: api.String("alert")})
 	must(t, err)
 	if titles := get[[]string](t)(w.IssueTitles(repo)); len(titles) != 1 || titles[0] != "alert" {
 		t.Errorf("issues are %v", titles)

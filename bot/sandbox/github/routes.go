@@ -33,6 +33,7 @@ func (s *Server) routes() *http.ServeMux {
 func appRoutes() []route {
 	return []route{
 		{pattern: "GET /app", app: "jwt", do: (*call).getApp},
+		{pattern: "GET /app/hook/config", app: "jwt", do: (*call).hookConfig},
 		{pattern: "GET /app/installations", app: "jwt", do: (*call).listInstallations},
 		{pattern: "GET /app/installations/{id}", app: "jwt", do: (*call).getInstallation},
 		{pattern: "POST /app/installations/{id}/access_tokens", app: "jwt", do: (*call).createInstallationToken},
@@ -60,6 +61,8 @@ func codeRoutes() []route {
 		{pattern: "GET " + repo + "/contents/{path...}", app: contentsRead, human: "read", do: (*call).getContents},
 		{pattern: "GET " + repo + "/rules/branches/{branch...}", app: metaRead, human: "read", do: (*call).branchRules},
 		{pattern: "GET " + repo + "/rulesets", app: metaRead, human: "read", do: (*call).listRulesets},
+		{pattern: "GET " + repo + "/rulesets/{id}", app: metaRead, human: "read", do: (*call).getRuleset},
+		{pattern: "GET " + repo + "/actions/permissions/workflow", app: "administration:read", human: "admin", do: (*call).workflowRights},
 		{pattern: "POST " + repo + "/check-runs", app: checksWrite, human: "write", do: (*call).createCheck},
 		{pattern: "GET " + repo + "/check-runs/{id}", app: checksRead, human: "read", do: (*call).getCheck},
 		{pattern: "PATCH " + repo + "/check-runs/{id}", app: checksWrite, human: "write", do: (*call).updateCheck},

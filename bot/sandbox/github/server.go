@@ -42,12 +42,13 @@ import (
 type Server struct {
 	sandbox.Wire
 
-	clock *sandbox.Clock
-	http  *http.Server
-	url   string
-	mux   *http.ServeMux
-	hooks *hookQueue
-	done  chan struct{} // closed when the HTTP server has stopped serving
+	clock  *sandbox.Clock
+	http   *http.Server
+	url    string
+	mux    *http.ServeMux
+	hooks  *hookQueue
+	record *recorder     // nil where nothing is recorded
+	done   chan struct{} // closed when the HTTP server has stopped serving
 
 	mu       sync.Mutex // guards everything below, and all that hangs on it
 	live     *world
@@ -75,6 +76,10 @@ type world struct {
 // New starts a server on a free port of the loopback interface. Its time is
 // that of clock. Close ends it.
 func New(clock *sandbox.Clock) (*Server, error) {
+	record, err := recording()
+	if err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for the sandbox forge: %w", err)
@@ -83,6 +88,7 @@ func New(clock *sandbox.Clock) (*Server, error) {
 		clock:    clock,
 		url:      "http://" + listener.Addr().String(),
 		done:     make(chan struct{}),
+		record:   record,
 		live:     &world{repos: map[string]*Repo{}, orgs: map[string]*Org{}},
 		users:    map[string]*User{},
 		apps:     map[int64]*App{},
@@ -95,9 +101,9 @@ func New(clock *sandbox.Clock) (*Server, error) {
 		life:     time.Hour,
 	}
 	s.mux = s.routes()
-	s.hooks = newHookQueue(clock)
+	s.hooks = newHookQueue(clock, func(d Delivery) { record.webhook(s.url, d.Event, d.Body) })
 	s.http = &http.Server{
-		Handler:           s.Handler(clock, http.HandlerFunc(s.serve)),
+		Handler:           record.outside(s.url, s.Handler(clock, record.inside(http.HandlerFunc(s.serve)))),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	go func() {
@@ -117,7 +123,7 @@ func (s *Server) Close() error {
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("close the sandbox forge: %w", err)
 	}
-	return nil
+	return s.record.failed()
 }
 
 // URL is the address of the server, without a slash at the end. The REST API

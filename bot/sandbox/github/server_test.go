@@ -42,6 +42,7 @@ func newWorld(t *testing.T) *world {
 	must(t, s.AddMember("acme", "alice", "bob"))
 	w.app, err = s.AddApp("tac", 77)
 	must(t, err)
+	w.app.Permissions["issues"] = "write" // which the product does without
 	_, err = s.Install(w.app, "acme", 7001)
 	must(t, err)
 	_, err = s.AddRepo("acme", "grants", "main")
@@ -73,6 +74,7 @@ func (w *world) transport() *ghinstallation.Transport {
 	itr, err := ghinstallation.New(http.DefaultTransport, w.app.ID, 7001, w.app.PrivateKeyPEM)
 	must(w.t, err)
 	itr.BaseURL = w.URL()
+	itr.InstallationTokenOptions = &api.InstallationTokenOptions{} // without it ghinstallation sends null, which GitHub does not describe
 	return itr
 }
 

@@ -113,8 +113,8 @@ func (s *Server) apply(h *hook, say reply) (*Message, error) {
 		s.takeAway(c, h, original)
 		return nil, nil
 	}
-	args := url.Values{"text": {say.Text}, "blocks": {string(say.Blocks)}, "thread_ts": {say.ThreadTS}}
-	m, err := s.compose(args)
+	said := url.Values{"text": {say.Text}, "blocks": {string(say.Blocks)}, "thread_ts": {say.ThreadTS}}
+	m, err := s.compose(args{Values: said, by: s.tokens[s.token]})
 	if err != nil {
 		return nil, err
 	}

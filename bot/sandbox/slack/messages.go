@@ -11,11 +11,16 @@ import (
 	"unicode/utf8"
 )
 
-// textLimit is Slack's limit, in characters, for the text of a message.
-const textLimit = 40_000
+// Slack's limits, in characters, for the text of a message: a longer one is
+// cut when it is posted, and refused when it comes by chat.update.
+const (
+	textLimit   = 40_000
+	updateLimit = 4_000
+)
 
-// Message is one message of the bot, as it stands now.
+// Message is one message, as it stands now.
 type Message struct {
+	Author   string // the id of who said it; BotUserID but for other tokens
 	Channel  string // the channel's id; D... for a direct message
 	TS       string // its id and time; does not change when it is edited
 	ThreadTS string // the message it answers in a thread, or empty
@@ -133,13 +138,10 @@ func (s *Server) openDM(userID string) (c *channel, fresh bool) {
 }
 
 // compose reads what a new message says, and checks it.
-func (s *Server) compose(args url.Values) (*Message, error) {
-	m := &Message{Text: args.Get("text"), ThreadTS: args.Get("thread_ts")}
+func (s *Server) compose(args args) (*Message, error) {
+	m := &Message{Author: args.by.user, Text: truncated(args.Get("text")), ThreadTS: args.Get("thread_ts")}
 	if a := args.Get("attachments"); a != "" && a != "[]" {
 		return nil, refuse("invalid_attachments", "the sandbox keeps no attachments")
-	}
-	if utf8.RuneCountInString(m.Text) > textLimit {
-		return nil, refuse("msg_too_long")
 	}
 	var err error
 	if m.Blocks, err = s.readBlocks(args.Get("blocks"), messageBlocks); err != nil {
@@ -152,6 +154,25 @@ func (s *Server) compose(args url.Values) (*Message, error) {
 		return nil, refuse("no_text")
 	}
 	return m, nil
+}
+
+func truncated(text string) string {
+	if utf8.RuneCountInString(text) <= textLimit {
+		return text
+	}
+	return string([]rune(text)[:textLimit])
+}
+
+// warned adds the warning that Slack gives where it cut the text.
+func warned(answer fields, args args) fields {
+	if utf8.RuneCountInString(args.Get("text")) > textLimit {
+		const warning = "message_truncated"
+		answer["warning"] = warning
+		answer["response_metadata"] = fields{
+			"warnings": []string{warning}, "messages": []string{"[WARN] Your message was truncated but still posted"},
+		}
+	}
+	return answer
 }
 
 func readMetadata(raw string) (*Metadata, error) {
@@ -168,7 +189,7 @@ func readMetadata(raw string) (*Metadata, error) {
 	return &m, nil
 }
 
-func (s *Server) chatPostMessage(args url.Values) (fields, error) {
+func (s *Server) chatPostMessage(args args) (fields, error) {
 	c := s.channelOf(args.Get("channel"))
 	if c == nil {
 		c, _ = s.openDM(args.Get("channel"))
@@ -184,7 +205,7 @@ func (s *Server) chatPostMessage(args url.Values) (fields, error) {
 		return nil, refuse("thread_not_found")
 	}
 	s.post(c, m)
-	return fields{"channel": c.id, "ts": m.TS, "message": m.fields(true)}, nil
+	return warned(fields{"channel": c.id, "ts": m.TS, "message": m.fields(true)}, args), nil
 }
 
 func (s *Server) post(c *channel, m *Message) {
@@ -192,7 +213,7 @@ func (s *Server) post(c *channel, m *Message) {
 	c.messages = append(c.messages, m)
 }
 
-func (s *Server) chatPostEphemeral(args url.Values) (fields, error) {
+func (s *Server) chatPostEphemeral(args args) (fields, error) {
 	c := s.channelOf(args.Get("channel"))
 	if c == nil {
 		return nil, refuse("channel_not_found")
@@ -205,7 +226,7 @@ func (s *Server) chatPostEphemeral(args url.Values) (fields, error) {
 		return nil, err
 	}
 	s.whisper(c.id, args.Get("user"), m)
-	return fields{"message_ts": m.TS}, nil
+	return warned(fields{"message_ts": m.TS}, args), nil
 }
 
 func (s *Server) whisper(channelID, userID string, m *Message) {
@@ -213,9 +234,9 @@ func (s *Server) whisper(channelID, userID string, m *Message) {
 	s.ephemerals = append(s.ephemerals, *m)
 }
 
-// own finds a message of the bot by channel id and time, as chat.update and
+// message finds a message by channel id and time, as chat.update and
 // chat.delete want it: the id of a person is no channel to them.
-func (s *Server) own(args url.Values, key string) (*channel, *Message, error) {
+func (s *Server) message(args args, key string) (*channel, *Message, error) {
 	c := s.channels[args.Get("channel")]
 	if c == nil {
 		return nil, nil, refuse("channel_not_found")
@@ -227,10 +248,15 @@ func (s *Server) own(args url.Values, key string) (*channel, *Message, error) {
 	return c, m, nil
 }
 
-func (s *Server) chatUpdate(args url.Values) (fields, error) {
-	c, m, err := s.own(args, "ts")
-	if err != nil {
+func (s *Server) chatUpdate(args args) (fields, error) {
+	c, m, err := s.message(args, "ts")
+	switch {
+	case err != nil:
 		return nil, err
+	case m.Author != args.by.user:
+		return nil, refuse("cant_update_message")
+	case utf8.RuneCountInString(args.Get("text")) > updateLimit:
+		return nil, refuse("msg_too_long")
 	}
 	next, err := s.compose(args)
 	if err != nil {
@@ -255,10 +281,13 @@ func (s *Server) edit(m, next *Message) {
 	}
 }
 
-func (s *Server) chatDelete(args url.Values) (fields, error) {
-	c, m, err := s.own(args, "ts")
+func (s *Server) chatDelete(args args) (fields, error) {
+	c, m, err := s.message(args, "ts")
 	if err != nil {
 		return nil, err
+	}
+	if m.Author != args.by.user {
+		return nil, refuse("cant_delete_message")
 	}
 	c.remove(m)
 	return fields{"channel": c.id, "ts": m.TS}, nil
@@ -268,8 +297,8 @@ func (c *channel) remove(m *Message) {
 	c.messages = slices.DeleteFunc(c.messages, func(x *Message) bool { return x == m })
 }
 
-func (s *Server) chatGetPermalink(args url.Values) (fields, error) {
-	c, m, err := s.own(args, "message_ts")
+func (s *Server) chatGetPermalink(args args) (fields, error) {
+	c, m, err := s.message(args, "message_ts")
 	if err != nil {
 		return nil, err
 	}
@@ -279,8 +308,10 @@ func (s *Server) chatGetPermalink(args url.Values) (fields, error) {
 
 func (m *Message) fields(withMetadata bool) fields {
 	f := fields{
-		"type": "message", "text": m.Text, "ts": m.TS, "team": TeamID,
-		"user": BotUserID, "bot_id": BotID, "app_id": AppID,
+		"type": "message", "text": m.Text, "ts": m.TS, "team": TeamID, "user": m.Author,
+	}
+	if m.Author == BotUserID {
+		f["bot_id"], f["app_id"] = BotID, AppID
 	}
 	if len(m.Blocks) > 0 {
 		f["blocks"] = m.Blocks
@@ -289,7 +320,7 @@ func (m *Message) fields(withMetadata bool) fields {
 		f["thread_ts"] = m.ThreadTS
 	}
 	if m.editedTS != "" {
-		f["edited"] = fields{"user": BotUserID, "ts": m.editedTS}
+		f["edited"] = fields{"user": m.Author, "ts": m.editedTS}
 	}
 	if withMetadata && m.Metadata != nil {
 		f["metadata"] = m.Metadata
@@ -297,7 +328,7 @@ func (m *Message) fields(withMetadata bool) fields {
 	return f
 }
 
-func (s *Server) conversationsOpen(args url.Values) (fields, error) {
+func (s *Server) conversationsOpen(args args) (fields, error) {
 	c, fresh := s.channels[args.Get("channel")], false
 	switch users := args.Get("users"); {
 	case users == "" && c == nil && args.Get("channel") != "":
@@ -321,10 +352,13 @@ func (s *Server) conversationsOpen(args url.Values) (fields, error) {
 	return answer, nil
 }
 
-func (s *Server) conversationsInfo(args url.Values) (fields, error) {
+func (s *Server) conversationsInfo(args args) (fields, error) {
 	c := s.channels[args.Get("channel")]
 	if c == nil {
 		return nil, refuse("channel_not_found")
+	}
+	if err := args.by.need(c.readScope("read")); err != nil {
+		return nil, err
 	}
 	return fields{"channel": c.fields()}, nil
 }
@@ -339,11 +373,11 @@ func (c *channel) fields() fields {
 	return f
 }
 
-func (s *Server) conversationsHistory(args url.Values) (fields, error) {
+func (s *Server) conversationsHistory(args args) (fields, error) {
 	return s.page(args, func(m *Message) bool { return m.ThreadTS == "" }, true)
 }
 
-func (s *Server) conversationsReplies(args url.Values) (fields, error) {
+func (s *Server) conversationsReplies(args args) (fields, error) {
 	c, ts := s.channels[args.Get("channel")], args.Get("ts")
 	if c != nil && c.find(ts) == nil {
 		return nil, refuse("thread_not_found")
@@ -353,12 +387,15 @@ func (s *Server) conversationsReplies(args url.Values) (fields, error) {
 
 // page answers the messages that want holds for, a page at a time. The cursor
 // is the time of the last message of the page before.
-func (s *Server) page(args url.Values, want func(*Message) bool, newestFirst bool) (fields, error) {
+func (s *Server) page(args args, want func(*Message) bool, newestFirst bool) (fields, error) {
 	c := s.channels[args.Get("channel")]
 	if c == nil {
 		return nil, refuse("channel_not_found")
 	}
-	found := slices.DeleteFunc(slices.Clone(c.messages), func(m *Message) bool { return !want(m) || !within(m.TS, args) })
+	if err := args.by.need(c.readScope("history")); err != nil {
+		return nil, err
+	}
+	found := slices.DeleteFunc(slices.Clone(c.messages), func(m *Message) bool { return !want(m) || !within(m.TS, args.Values) })
 	if newestFirst {
 		slices.Reverse(found)
 	}

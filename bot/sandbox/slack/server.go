@@ -6,8 +6,7 @@
 // Shapes, limits and error codes follow Slack's documentation: what Slack
 // refuses is refused here, so that a message which only works in the sandbox
 // fails in a test and not in a workspace. What is not kept (attachments,
-// scopes, channel membership, other workspaces) is refused or absent, never
-// half there.
+// channel membership, other workspaces) is refused or absent, never half there.
 //
 // Message times, trigger ids and response URLs follow the sandbox clock;
 // signatures follow wall time, because their verifiers read it themselves.
@@ -15,7 +14,6 @@ package slack
 
 import (
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -71,6 +69,7 @@ type Server struct {
 	homes      map[string]*View // App Home by user id
 	triggers   map[string]*trigger
 	hooks      map[string]*hook // response URLs by path
+	tokens     map[string]*account
 	responses  []Response
 	lastMicro  int64 // of the last message time given
 	serial     int   // of the last id given
@@ -102,6 +101,7 @@ func New(clock *sandbox.Clock) (*Server, error) {
 		triggers: map[string]*trigger{},
 		hooks:    map[string]*hook{},
 	}
+	s.tokens = map[string]*account{s.token: {user: BotUserID, bot: BotID, scopes: BotScopes}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/{method}", s.serveMethod)
 	mux.HandleFunc("POST /commands/", s.serveHook)
@@ -127,7 +127,7 @@ func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 // SigningSecret returns the secret that deliveries are signed with.
 func (s *Server) SigningSecret() string { return s.secret }
 
-// BotToken returns the one token that the Web API accepts.
+// BotToken returns the bot's own token. AddToken makes others.
 func (s *Server) BotToken() string { return s.token }
 
 // Close ends the server and its connections.
@@ -174,8 +174,9 @@ func (s *Server) Limit(method string, times int, retryAfter time.Duration) {
 
 // refusal is an answer with "ok": false. Its text is Slack's error code.
 type refusal struct {
-	code     string
-	messages []string // response_metadata.messages
+	code             string
+	messages         []string // response_metadata.messages
+	needed, provided string   // scopes, of missing_scope
 }
 
 func (r *refusal) Error() string { return r.code }
@@ -184,8 +185,14 @@ func refuse(code string, messages ...string) error { return &refusal{code: code,
 
 type fields = map[string]any
 
+// args are what a method is called with, and by whom.
+type args struct {
+	url.Values
+	by *account
+}
+
 // methods is the part of the Web API that is served. Each runs with s.mu held.
-var methods = map[string]func(*Server, url.Values) (fields, error){
+var methods = map[string]func(*Server, args) (fields, error){
 	"auth.test":             (*Server).authTest,
 	"chat.delete":           (*Server).chatDelete,
 	"chat.getPermalink":     (*Server).chatGetPermalink,
@@ -204,13 +211,16 @@ var methods = map[string]func(*Server, url.Values) (fields, error){
 }
 
 func (s *Server) serveMethod(w http.ResponseWriter, r *http.Request) {
-	answer, err := s.call(r)
+	answer, err := s.call(w, r)
 	var no *refusal
 	switch {
 	case errors.As(err, &no):
 		answer = fields{"ok": false, "error": no.code}
 		if no.messages != nil {
 			answer["response_metadata"] = fields{"messages": no.messages}
+		}
+		if no.needed != "" {
+			answer["needed"], answer["provided"] = no.needed, no.provided
 		}
 	case err != nil:
 		answer = fields{"ok": false, "error": "internal_error"}
@@ -221,35 +231,22 @@ func (s *Server) serveMethod(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer) // the client may already be gone
 }
 
-func (s *Server) call(r *http.Request) (fields, error) {
-	args, err := arguments(r)
+func (s *Server) call(w http.ResponseWriter, r *http.Request) (fields, error) {
+	values, err := arguments(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.authorize(r, args); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	called := args{Values: values}
+	if called.by, err = s.authorize(w, r, called); err != nil {
 		return nil, err
 	}
 	method, ok := methods[r.PathValue("method")]
 	if !ok {
 		return nil, refuse("unknown_method")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return method(s, args)
-}
-
-func (s *Server) authorize(r *http.Request, args url.Values) error {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok && r.Method == http.MethodPost {
-		token = args.Get("token") // Slack takes no token from a query string
-	}
-	if token == "" {
-		return refuse("not_authed")
-	}
-	if subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) != 1 {
-		return refuse("invalid_auth")
-	}
-	return nil
+	return method(s, called)
 }
 
 // arguments reads a form, a query or a JSON object into one shape; a JSON
@@ -289,14 +286,24 @@ func arguments(r *http.Request) (url.Values, error) {
 	return args, nil
 }
 
-func (s *Server) authTest(url.Values) (fields, error) {
-	return fields{
+func (s *Server) authTest(args args) (fields, error) {
+	me := fields{
 		"url": "https://" + TeamDomain + ".slack.com/", "team": "Acme", "user": "tac",
-		"team_id": TeamID, "user_id": BotUserID, "bot_id": BotID, "is_enterprise_install": false,
-	}, nil
+		"team_id": TeamID, "user_id": args.by.user, "is_enterprise_install": false,
+	}
+	if args.by.bot != "" {
+		me["bot_id"] = args.by.bot
+		return me, nil
+	}
+	u, ok := s.users[args.by.user]
+	if !ok {
+		return nil, refuse("account_inactive")
+	}
+	me["user"] = u.name
+	return me, nil
 }
 
-func (s *Server) usersInfo(args url.Values) (fields, error) {
+func (s *Server) usersInfo(args args) (fields, error) {
 	u, ok := s.users[args.Get("user")]
 	if !ok {
 		return nil, refuse("user_not_found")
@@ -304,7 +311,7 @@ func (s *Server) usersInfo(args url.Values) (fields, error) {
 	return fields{"user": u.fields()}, nil
 }
 
-func (s *Server) usersLookupByEmail(args url.Values) (fields, error) {
+func (s *Server) usersLookupByEmail(args args) (fields, error) {
 	email := args.Get("email")
 	for _, id := range slices.Sorted(maps.Keys(s.users)) {
 		if u := s.users[id]; email != "" && strings.EqualFold(u.email, email) {

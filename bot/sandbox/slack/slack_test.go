@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +181,11 @@ func TestRefusalsAreSlacksOwn(t *testing.T) {
 		}
 		return slack.MsgOptionBlocks(many...)
 	}
+	edit := func(text string) error {
+		_, _, _, err := w.api.UpdateMessage(ops, ts, slack.MsgOptionText(text, false))
+		return err
+	}
+	asAlice := func(do func(*slack.Client) error) error { return do(w.as(w.AddToken(alice, "chat:write"))) }
 	_, badToken := w.as("xoxb-wrong").AuthTest()
 	_, noToken := w.as("").AuthTest()
 	_, _, _, badEdit := w.api.UpdateMessage(ops, "1.000001", slack.MsgOptionText("x", false))
@@ -196,8 +202,22 @@ func TestRefusalsAreSlacksOwn(t *testing.T) {
 		{"an unknown channel", post("C0NONE", slack.MsgOptionText("x", false)), "channel_not_found"},
 		{"an unknown person", post("U0NONE", slack.MsgOptionText("x", false)), "channel_not_found"},
 		{"nothing to say", post(ops), "no_text"},
-		{"40,001 characters", post(ops, slack.MsgOptionText(strings.Repeat("ä", 40_001), false)), "msg_too_long"},
-		{"40,000 characters", post(ops, slack.MsgOptionText(strings.Repeat("ä", 40_000), false)), ""},
+		{"an edit to 4,001 characters", edit(strings.Repeat("ä", 4_001)), "msg_too_long"},
+		{"an edit to 4,000 characters", edit(strings.Repeat("ä", 4_000)), ""},
+		{"an edit of somebody else's", asAlice(func(api *slack.Client) error {
+			_, _, _, err := api.UpdateMessage(ops, ts, slack.MsgOptionText("y", false))
+			return err
+		}), "cant_update_message"},
+		{"a deletion of somebody else's", asAlice(func(api *slack.Client) error {
+			_, _, err := api.DeleteMessage(ops, ts)
+			return err
+		}), "cant_delete_message"},
+		{"a token without the scope", asAlice(func(api *slack.Client) error {
+			_, err := api.GetUserInfo(bob)
+			return err
+		}), "missing_scope"},
+		{"blocks of 11,001 characters", post(ops, slack.MsgOptionBlocks(append(slices.Repeat([]slack.Block{section(strings.Repeat("x", 2000))}, 5), section(strings.Repeat("x", 1001)))...)), "msg_blocks_too_long"},
+		{"blocks of 11,000 characters", post(ops, slack.MsgOptionBlocks(append(slices.Repeat([]slack.Block{section(strings.Repeat("x", 2000))}, 5), section(strings.Repeat("x", 1000)))...)), ""},
 		{"51 blocks", post(ops, blocks(51, "x")), "invalid_blocks"},
 		{"50 blocks", post(ops, blocks(50, "x")), ""},
 		{"a section of 3,001 characters", post(ops, blocks(1, strings.Repeat("x", 3001))), "invalid_blocks"},

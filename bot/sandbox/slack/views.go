@@ -3,7 +3,6 @@ package slack
 import (
 	"encoding/json"
 	"errors"
-	"net/url"
 	"slices"
 	"time"
 )
@@ -63,7 +62,7 @@ func (s *Server) Home(userID string) (View, bool) {
 	return *v, true
 }
 
-func (s *Server) viewsOpen(args url.Values) (fields, error) {
+func (s *Server) viewsOpen(args args) (fields, error) {
 	t := s.triggers[args.Get("trigger_id")]
 	switch {
 	case t == nil:
@@ -86,7 +85,7 @@ func (s *Server) viewsOpen(args url.Values) (fields, error) {
 	return fields{"view": v.fields()}, nil
 }
 
-func (s *Server) viewsPublish(args url.Values) (fields, error) {
+func (s *Server) viewsPublish(args args) (fields, error) {
 	userID := args.Get("user_id")
 	if _, ok := s.users[userID]; !ok {
 		return nil, refuse("invalid_arguments", "invalid `user_id`")
@@ -107,7 +106,7 @@ func (s *Server) viewsPublish(args url.Values) (fields, error) {
 	return fields{"view": v.fields()}, nil
 }
 
-func (s *Server) viewsUpdate(args url.Values) (fields, error) {
+func (s *Server) viewsUpdate(args args) (fields, error) {
 	v := s.viewOf(args.Get("view_id"), args.Get("external_id"))
 	if v == nil {
 		return nil, refuse("not_found")

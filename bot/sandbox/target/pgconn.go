@@ -65,6 +65,8 @@ type pgConn struct {
 	server *Postgres
 	user   string // guarded by server.mu; empty before the login
 
+	session *pgSession // set with user; from then on of this connection's goroutine
+
 	writing sync.Mutex
 	ended   atomic.Bool
 }

@@ -3,7 +3,6 @@ package target
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -26,35 +25,25 @@ var settings = map[string]string{
 	"transaction_read_only":       "off",
 }
 
-// lineComment may meet a string literal that holds two hyphens; no statement
-// that is answered has one.
-var lineComment = regexp.MustCompile(`--[^\n]*`)
-
-// parse understands a SELECT of a few known expressions and SHOW; anything
-// else is 0A000, so that nobody takes the sandbox for a database.
-func (p *Postgres) parse(ctx context.Context, q wire.Query) (wire.PreparedStatements, error) {
-	text := lineComment.ReplaceAllString(q.Query, "")
-	text = strings.ToLower(strings.Join(strings.Fields(text), " "))
-	text = strings.TrimRight(text, "; ")
-	verb, rest, _ := strings.Cut(text, " ")
+// simple understands a SELECT of a few known expressions and SHOW.
+func (p *Postgres) simple(ctx context.Context, st *statement) (*command, error) {
+	verb, rest, _ := strings.Cut(st.plain(), " ")
 	switch verb {
-	case "":
-		return wire.Prepared(wire.NewStatement(answerEmpty)), nil // pgx pings with a comment
 	case "select":
-		return p.selection(ctx, rest)
+		return p.selection(ctx, st, rest)
 	case "show":
 		return show(rest)
 	}
-	return nil, unsupported(q.Query)
+	return nil, unsupported(withoutSecret(st))
 }
 
-func (p *Postgres) selection(ctx context.Context, list string) (wire.PreparedStatements, error) {
+func (p *Postgres) selection(ctx context.Context, st *statement, list string) (*command, error) {
 	var columns wire.Columns
 	var row []any
 	for _, item := range strings.Split(list, ",") {
 		column, value, ok := p.expression(ctx, strings.TrimSpace(item))
 		if !ok {
-			return nil, unsupported("SELECT " + list)
+			return nil, unsupported(withoutSecret(st))
 		}
 		columns = append(columns, column)
 		row = append(row, value)
@@ -85,24 +74,29 @@ func (p *Postgres) expression(ctx context.Context, e string) (wire.Column, any, 
 	return wire.Column{}, nil, false
 }
 
-func show(name string) (wire.PreparedStatements, error) {
+func show(name string) (*command, error) {
 	value, ok := settings[name]
 	if !ok {
-		err := fmt.Errorf("unrecognized configuration parameter %q", name)
-		return nil, pgerror.WithSeverity(pgerror.WithCode(err, codes.UndefinedObject), pgerror.LevelError)
+		return nil, sqlError(codes.UndefinedObject, "unrecognized configuration parameter %q", name)
 	}
 	columns := wire.Columns{{Name: strings.ReplaceAll(name, " ", "_"), Oid: pgtype.TextOID, Width: -1}}
 	return oneRow(columns, []any{value}, "SHOW"), nil
 }
 
-func oneRow(columns wire.Columns, row []any, tag string) wire.PreparedStatements {
-	answer := func(_ context.Context, w wire.DataWriter, _ []wire.Parameter) error {
-		if err := w.Row(row); err != nil {
-			return err
-		}
-		return w.Complete(tag)
+func oneRow(columns wire.Columns, row []any, tag string) *command {
+	return &command{tag: tag, columns: columns, run: func(context.Context, *pgSession, []string) ([][]any, error) {
+		return [][]any{row}, nil
+	}}
+}
+
+func selectTag(rows int) string { return "SELECT " + strconv.Itoa(rows) }
+
+// textParams declares n parameters, all of them text.
+func textParams(n int) (oids []uint32) {
+	for range n {
+		oids = append(oids, pgtype.TextOID)
 	}
-	return wire.Prepared(wire.NewStatement(answer, wire.WithColumns(columns)))
+	return oids
 }
 
 // answerEmpty sends EmptyQueryResponse, which the library sends only for a
@@ -115,11 +109,7 @@ func answerEmpty(ctx context.Context, w wire.DataWriter, _ []wire.Parameter) err
 }
 
 func unsupported(statement string) error {
-	const most = 80
-	if len(statement) > most {
-		statement = strings.ToValidUTF8(statement[:most], "") + "..."
-	}
-	err := fmt.Errorf("the sandbox does not run this statement: %s", statement)
-	err = pgerror.WithHint(err, "It answers SELECT of 1, current_user, current_database(), now() and version(), and SHOW.")
+	err := fmt.Errorf("the sandbox does not run this statement: %s", cut(statement))
+	err = pgerror.WithHint(err, "It answers SELECT of 1, current_user, current_database(), now() and version(), SHOW, and what Vault's plugin says about roles.")
 	return pgerror.WithSeverity(pgerror.WithCode(err, codes.FeatureNotSupported), pgerror.LevelError)
 }

@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,25 +43,38 @@ const (
 const serverVersion = "15.0"
 
 // Postgres is a PostgreSQL-protocol endpoint with users, logins and sessions,
-// and hardly any SQL. It is safe for concurrent use.
+// and hardly any SQL. Roles are made by its methods, or over the wire by its
+// administrator, which is how a real Vault does it. It is safe for concurrent
+// use.
 type Postgres struct {
 	clock    *sandbox.Clock
 	listener net.Listener
 	server   *wire.Server
+	admin    string        // the administrator's password at the start
 	done     chan struct{} // closed when the accept loop has ended
 
-	mu     sync.Mutex
-	roles  map[string]role
-	conns  map[*pgConn]struct{} // every open connection, logged in or not
-	down   bool
-	closed bool
-	hold   func(Statement, string)
+	mu      sync.Mutex
+	roles   map[string]role
+	members map[membership]bool
+	conns   map[*pgConn]struct{} // every open connection, logged in or not
+	down    bool
+	closed  bool
+	hold    func(Statement, string)
 }
 
 type role struct {
 	password   string
+	login      bool
 	validUntil time.Time // zero: no end
+	admin      bool
+	standing   bool // part of the sandbox itself: no user that somebody made
 }
+
+// membership is GRANT role TO member.
+type membership struct{ role, member string }
+
+// AdminName is the role that may create, alter and drop others.
+const AdminName = "vault_admin"
 
 // NewPostgres starts an endpoint on a free port of 127.0.0.1. Whether a role
 // may still log in is judged by clock. Close ends it.
@@ -72,13 +86,17 @@ func NewPostgres(clock *sandbox.Clock) (*Postgres, error) {
 	p := &Postgres{
 		clock:    clock,
 		listener: listener,
+		admin:    rand.Text(),
 		done:     make(chan struct{}),
 		roles:    map[string]role{},
+		members:  map[membership]bool{},
 		conns:    map[*pgConn]struct{}{},
 	}
+	p.roles[AdminName] = role{password: p.admin, login: true, admin: true, standing: true}
 	p.server, err = wire.NewServer(p.parse,
 		wire.SessionAuthStrategy(p.authenticate),
 		wire.SessionMiddleware(p.announceVersion),
+		wire.TxStatus(func(ctx context.Context) types.ServerStatus { return connOf(ctx).session.status() }),
 		wire.GlobalParameters(wire.Parameters{"standard_conforming_strings": "on", "client_encoding": "UTF8", "TimeZone": "UTC"}),
 		wire.Logger(slog.New(slog.DiscardHandler)),
 	)
@@ -104,6 +122,18 @@ func (p *Postgres) Host() string { return "127.0.0.1" }
 // Port returns the TCP port.
 func (p *Postgres) Port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
+// AdminPassword is what AdminName logs in with at first. A Vault that rotates
+// it keeps the new one to itself.
+func (p *Postgres) AdminPassword() string { return p.admin }
+
+// AddGroup makes a role that nobody logs in with and that others are made in,
+// as in CREATE ROLE ... IN ROLE. Users does not list it.
+func (p *Postgres) AddGroup(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.roles[name] = role{standing: true}
+}
+
 // Close cuts every connection and returns when all of them are gone.
 func (p *Postgres) Close() error {
 	p.mu.Lock()
@@ -127,7 +157,7 @@ func (p *Postgres) CreateUser(name, password string, validUntil time.Time) error
 		if _, ok := p.roles[name]; ok {
 			return ErrRoleExists
 		}
-		p.roles[name] = role{password: password, validUntil: validUntil}
+		p.roles[name] = role{password: password, login: true, validUntil: validUntil}
 		return nil
 	})
 }
@@ -152,7 +182,7 @@ func (p *Postgres) SetValidUntil(name string, t time.Time) error {
 func (p *Postgres) DropUser(name string) error {
 	var sessions []*pgConn
 	err := p.change(DropRole, name, func() error {
-		delete(p.roles, name)
+		p.forgetRole(name)
 		sessions = p.matching(func(c *pgConn) bool { return c.user == name })
 		return nil
 	})
@@ -160,6 +190,12 @@ func (p *Postgres) DropUser(name string) error {
 		c.end()
 	}
 	return err
+}
+
+// forgetRole removes a role and its memberships; p.mu is held.
+func (p *Postgres) forgetRole(name string) {
+	delete(p.roles, name)
+	maps.DeleteFunc(p.members, func(m membership, _ bool) bool { return m.role == name || m.member == name })
 }
 
 func (p *Postgres) change(s Statement, name string, apply func() error) error {
@@ -206,12 +242,18 @@ func (p *Postgres) SetDown(down bool) {
 	}
 }
 
-// Users returns the names of all roles, sorted, as pg_roles would: a role past
-// its VALID UNTIL is still there.
-func (p *Postgres) Users() []string {
+// Users returns the names of all roles that somebody made, sorted, as pg_roles
+// would: a role past its VALID UNTIL is still there.
+func (p *Postgres) Users() (all []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Sorted(maps.Keys(p.roles))
+	for name, r := range p.roles {
+		if !r.standing {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // ValidUntil returns the end of a role's logins and whether there is such a
@@ -223,11 +265,12 @@ func (p *Postgres) ValidUntil(name string) (time.Time, bool) {
 	return r.validUntil, ok
 }
 
-// Sessions returns how many sessions are open, over all roles.
+// Sessions returns how many sessions are open, over all roles but the
+// administrator's.
 func (p *Postgres) Sessions() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.matching(func(c *pgConn) bool { return c.user != "" }))
+	return len(p.matching(func(c *pgConn) bool { return c.user != "" && c.user != AdminName }))
 }
 
 // matching returns the connections that want holds for and that were not
@@ -242,17 +285,25 @@ func (p *Postgres) matching(want func(*pgConn) bool) []*pgConn {
 	return found
 }
 
-var errRefused = errors.New("password authentication failed")
+var (
+	errRefused = errors.New("password authentication failed")
+	errNoLogin = errors.New("the role is not permitted to log in")
+)
 
 // authenticate asks for the password in clear text and refuses as PostgreSQL
 // does: unknown role, wrong password and a passed VALID UNTIL look the same.
 func (p *Postgres) authenticate(ctx context.Context, w *buffer.Writer, r *buffer.Reader) (context.Context, error) {
 	validate := func(ctx context.Context, _, user, password string) (context.Context, bool, error) {
 		err := p.logIn(connOf(ctx), user, password)
-		if errors.Is(err, errRefused) {
-			fatal := fmt.Errorf("password authentication failed for user %q", user)
-			fatal = pgerror.WithSeverity(pgerror.WithCode(fatal, codes.InvalidPassword), pgerror.LevelFatal)
-			err = errors.Join(err, wire.WriteUnterminatedError(w, fatal))
+		var fatal error
+		switch {
+		case errors.Is(err, errRefused):
+			fatal = pgerror.WithCode(fmt.Errorf("password authentication failed for user %q", user), codes.InvalidPassword)
+		case errors.Is(err, errNoLogin):
+			fatal = pgerror.WithCode(fmt.Errorf("role %q is not permitted to log in", user), codes.InvalidAuthorizationSpecification)
+		}
+		if fatal != nil {
+			err = errors.Join(err, wire.WriteUnterminatedError(w, pgerror.WithSeverity(fatal, pgerror.LevelFatal)))
 		}
 		return ctx, err == nil, err
 	}
@@ -270,10 +321,13 @@ func (p *Postgres) logIn(c *pgConn, user, password string) error {
 	}
 	r, ok := p.roles[user]
 	over := !r.validUntil.IsZero() && r.validUntil.Before(now)
-	if !ok || user == "" || r.password != password || over {
+	if !ok || user == "" || password == "" || r.password != password || over {
 		return errRefused
 	}
-	c.user = user
+	if !r.login {
+		return errNoLogin
+	}
+	c.user, c.session = user, &pgSession{p: p, user: user}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -20,7 +21,10 @@ type appRole struct {
 	numUses     int
 	cidrs       []netip.Prefix
 	bindSecret  bool
+	kind        string   // token_type
+	secretCIDRs []string // as given
 
+	entity     string // of whoever logs in with this role
 	secretTTL  time.Duration
 	secretUses int
 	secrets    map[string]*secretID // by secret id
@@ -36,13 +40,15 @@ type secretID struct {
 func appRoleRoutes() []route {
 	return []route{
 		{pattern: "role", ops: ops{opList: (*Server).listAppRoles}},
-		{pattern: "role/{name}", upsert: true, ops: ops{opRead: (*Server).readAppRole, opUpdate: (*Server).writeAppRole, opDelete: (*Server).deleteAppRole}},
-		{pattern: "role/{name}/role-id", upsert: true, ops: ops{opRead: (*Server).readRoleID, opUpdate: (*Server).writeRoleID}},
-		{pattern: "role/{name}/secret-id", upsert: true, ops: ops{opUpdate: (*Server).createSecretID}},
-		{pattern: "role/{name}/secret-id/destroy", upsert: true, ops: ops{opUpdate: (*Server).destroySecretID}},
-		{pattern: "login", open: true, ops: ops{opUpdate: (*Server).appRoleLogin}},
+		{pattern: "role/{name}", exists: appRoleExists, ops: ops{opRead: (*Server).readAppRole, opUpdate: (*Server).writeAppRole, opDelete: (*Server).deleteAppRole}},
+		{pattern: "role/{name}/role-id", ops: ops{opRead: (*Server).readRoleID, opUpdate: (*Server).writeRoleID}},
+		{pattern: "role/{name}/secret-id", ops: ops{opUpdate: (*Server).createSecretID}},
+		{pattern: "role/{name}/secret-id/destroy", ops: ops{opUpdate: (*Server).destroySecretID}},
+		{pattern: "login", open: true, ops: ops{opUpdate: (*Server).appRoleLogin, opRead: (*Server).appRoleLogin}},
 	}
 }
+
+func appRoleExists(_ *Server, r *request) bool { return r.mount.appRoles[r.vars["name"]] != nil }
 
 func (s *Server) listAppRoles(r *request) (*response, error) {
 	return listing(slices.Sorted(maps.Keys(r.mount.appRoles)))
@@ -50,7 +56,7 @@ func (s *Server) listAppRoles(r *request) (*response, error) {
 
 func (s *Server) writeAppRole(r *request) (*response, error) {
 	in, name := r.in, r.vars["name"]
-	role := appRole{name: name, roleID: newUUID(), bindSecret: true, secrets: map[string]*secretID{}}
+	role := appRole{name: name, roleID: newUUID(), entity: newUUID(), kind: "default", bindSecret: true, secrets: map[string]*secretID{}}
 	if old := r.mount.appRoles[name]; old != nil {
 		role = *old
 	}
@@ -71,6 +77,16 @@ func (s *Server) writeAppRole(r *request) (*response, error) {
 			return nil, err
 		}
 		role.cidrs = cidrs
+	}
+	if in.has("secret_id_bound_cidrs") {
+		role.secretCIDRs = in.list("secret_id_bound_cidrs")
+	}
+	switch kind := in.text("token_type"); kind {
+	case "":
+	case "service", "default":
+		role.kind = kind
+	default:
+		return nil, badRequest("token_type %q is not modelled by this sandbox", kind)
 	}
 	if in.has("token_num_uses") {
 		role.numUses = in.number("token_num_uses")
@@ -99,7 +115,8 @@ func (s *Server) readAppRole(r *request) (*response, error) {
 		"token_policies": orEmpty(role.policies), "token_no_default_policy": role.noDefault,
 		"token_ttl": seconds(role.ttl), "token_max_ttl": seconds(role.maxTTL),
 		"token_explicit_max_ttl": seconds(role.explicitMax), "token_period": seconds(role.period),
-		"token_num_uses": role.numUses, "token_type": "default", "token_bound_cidrs": role.cidrs,
+		"token_num_uses": role.numUses, "token_type": role.kind, "token_bound_cidrs": cidrTexts(role.cidrs),
+		"secret_id_bound_cidrs": role.secretCIDRs, "local_secret_ids": false,
 		"bind_secret_id": role.bindSecret, "secret_id_ttl": seconds(role.secretTTL), "secret_id_num_uses": role.secretUses,
 	}}, nil
 }
@@ -132,7 +149,7 @@ func (s *Server) writeRoleID(r *request) (*response, error) {
 func (s *Server) createSecretID(r *request) (*response, error) {
 	role := r.mount.appRoles[r.vars["name"]]
 	if role == nil {
-		return nil, badRequest("role %q does not exist", r.vars["name"])
+		return nil, &apiError{404, []string{fmt.Sprintf("role %q does not exist", r.vars["name"])}}
 	}
 	sec := &secretID{accessor: newUUID(), created: s.clock.Now(), uses: role.secretUses}
 	if role.secretTTL > 0 {
@@ -158,12 +175,20 @@ func (s *Server) destroySecretID(r *request) (*response, error) {
 }
 
 func (s *Server) appRoleLogin(r *request) (*response, error) {
-	roleID, id := r.in.require("role_id"), r.in.text("secret_id")
+	roleID, id := r.in.text("role_id"), r.in.text("secret_id")
 	if r.in.err != nil {
 		return nil, r.in.err
 	}
+	if roleID == "" {
+		return nil, &apiError{500, []string{"failed to determine alias name from login request"}}
+	}
 	role := r.mount.roleByID(roleID)
-	if role == nil || role.bindSecret && !role.useSecret(id, s.clock.Now()) {
+	switch {
+	case role == nil:
+		return nil, badRequest("invalid role or secret ID")
+	case role.bindSecret && id == "":
+		return nil, badRequest("missing secret_id")
+	case role.bindSecret && !role.useSecret(id, s.clock.Now()):
 		return nil, badRequest("invalid role or secret ID")
 	}
 	if len(role.cidrs) > 0 && !fromAny(role.cidrs, r.http.RemoteAddr) {
@@ -177,7 +202,7 @@ func (s *Server) appRoleLogin(r *request) (*response, error) {
 	t := &token{
 		path: strings.TrimSuffix(r.mount.path, "/") + "/login", policies: cleanPolicies(role.policies, !role.noDefault),
 		displayName: strings.Trim(strings.TrimPrefix(r.mount.path, "auth/"), "/"), meta: map[string]string{"role_name": role.name},
-		orphan: true, renewable: true, numUses: role.numUses, cidrs: role.cidrs,
+		orphan: true, renewable: true, entity: role.entity, numUses: role.numUses, cidrs: role.cidrs,
 		created: now, creationTTL: ttl, expire: now.Add(ttl), period: role.period,
 		explicitMax: role.explicitMax, renewMax: role.explicitMax, maxTTL: role.maxTTL,
 	}

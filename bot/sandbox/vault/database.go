@@ -57,12 +57,16 @@ func (role *dbRole) bounds(issued time.Time) ttlBounds {
 func databaseRoutes() []route {
 	return []route{
 		{pattern: "config", ops: ops{opList: (*Server).listDBConfigs}},
-		{pattern: "config/{name}", upsert: true, ops: ops{opRead: (*Server).readDBConfig, opUpdate: (*Server).writeDBConfig, opDelete: (*Server).deleteDBConfig}},
+		{pattern: "config/{name}", exists: dbConfigExists, ops: ops{opRead: (*Server).readDBConfig, opUpdate: (*Server).writeDBConfig, opDelete: (*Server).deleteDBConfig}},
 		{pattern: "roles", ops: ops{opList: (*Server).listDBRoles}},
-		{pattern: "roles/{name}", upsert: true, ops: ops{opRead: (*Server).readDBRole, opUpdate: (*Server).writeDBRole, opDelete: (*Server).deleteDBRole}},
+		{pattern: "roles/{name}", exists: dbRoleExists, ops: ops{opRead: (*Server).readDBRole, opUpdate: (*Server).writeDBRole, opDelete: (*Server).deleteDBRole}},
 		{pattern: "creds/{name}", ops: ops{opRead: (*Server).createCreds}},
 	}
 }
+
+func dbConfigExists(_ *Server, r *request) bool { return r.mount.configs[r.vars["name"]] != nil }
+
+func dbRoleExists(_ *Server, r *request) bool { return r.mount.dbRoles[r.vars["name"]] != nil }
 
 // MountDatabase mounts a database engine at path, like sys/mounts with type
 // database, and puts db behind all its configs.
@@ -140,6 +144,10 @@ func (s *Server) writeDBConfig(r *request) (*response, error) {
 	if plugin == "" && c.plugin == "" {
 		return nil, badRequest("empty plugin name")
 	}
+	if plugin != "" && !strings.HasSuffix(plugin, "-database-plugin") {
+		lost := "plugin not found in the catalog: " + plugin
+		return nil, badRequest("error creating database object: invalid database version: 2 errors occurred:\n\t* %s\n\t* %s\n\n", lost, lost)
+	}
 	if plugin != "" {
 		c.plugin = plugin
 	}
@@ -164,6 +172,8 @@ func (s *Server) readDBConfig(r *request) (*response, error) {
 	return &response{data: map[string]any{
 		"plugin_name": c.plugin, "allowed_roles": orEmpty(c.allowedRoles), "connection_details": c.details,
 		"password_policy": "", "plugin_version": "", "root_credentials_rotate_statements": []string{},
+		"disable_automated_rotation": false, "rotation_period": 0, "rotation_schedule": "", "rotation_window": 0,
+		"skip_static_role_import_rotation": false, "verify_connection": true,
 	}}, nil
 }
 
@@ -203,11 +213,7 @@ func (s *Server) writeDBRole(r *request) (*response, error) {
 	case in.err != nil:
 		return nil, in.err
 	case role.config == "":
-		return nil, badRequest("empty database name attribute")
-	case role.defaultTTL < 0 || role.maxTTL < 0:
-		return nil, badRequest("default_ttl and max_ttl must not be negative")
-	case role.maxTTL > 0 && role.defaultTTL > role.maxTTL:
-		return nil, badRequest("default_ttl exceeds max_ttl")
+		return nil, badRequest("database name is required")
 	}
 	r.mount.dbRoles[role.name] = &role
 	return nil, nil

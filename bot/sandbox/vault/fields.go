@@ -14,6 +14,9 @@ import (
 type fields struct {
 	m   map[string]any
 	err error
+	// bare says that the refusal of a wrong value has no heading: on paths
+	// that look whether something is there, that look meets the value first.
+	bare bool
 }
 
 func (f *fields) has(name string) bool {
@@ -21,10 +24,32 @@ func (f *fields) has(name string) bool {
 	return ok && v != nil
 }
 
-func (f *fields) wrong(name string, v any) {
-	if f.err == nil {
-		f.err = badRequest("Field validation failed: error converting input %v for field %q", v, name)
+func (f *fields) wrong(name, format string, args ...any) {
+	if f.err != nil {
+		return
 	}
+	text := fmt.Sprintf("error converting input for field %q: ", name) + fmt.Sprintf(format, args...)
+	if !f.bare {
+		text = "Field validation failed: " + text
+	}
+	f.err = badRequest("%s", text)
+}
+
+// unconvertible says of a value what the real one's decoder says.
+func unconvertible(at, want string, v any) string {
+	return fmt.Sprintf("'%s' expected type '%s', got unconvertible type '%s', value: '%v'", at, want, typeName(v), v)
+}
+
+func typeName(v any) string {
+	switch v.(type) {
+	case map[string]any:
+		return "map[string]interface {}"
+	case []any:
+		return "[]interface {}"
+	case bool:
+		return "bool"
+	}
+	return "string" // json.Number is one
 }
 
 func (f *fields) text(name string) string {
@@ -38,7 +63,7 @@ func (f *fields) text(name string) string {
 	case bool:
 		return strconv.FormatBool(v)
 	default:
-		f.wrong(name, v)
+		f.wrong(name, "%s", unconvertible("", "string", v))
 		return ""
 	}
 }
@@ -50,12 +75,15 @@ func (f *fields) flag(name string, absent bool) bool {
 	case bool:
 		return v
 	case string:
-		if b, err := strconv.ParseBool(v); err == nil {
-			return b
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			f.wrong(name, "cannot parse '' as bool: %s", err)
 		}
+		return b
+	default:
+		f.wrong(name, "%s", unconvertible("", "bool", v))
+		return absent
 	}
-	f.wrong(name, f.m[name])
-	return absent
 }
 
 func (f *fields) number(name string) int {
@@ -63,11 +91,11 @@ func (f *fields) number(name string) int {
 	if t == "" {
 		return 0
 	}
-	n, err := strconv.Atoi(t)
+	n, err := strconv.ParseInt(t, 0, 64)
 	if err != nil {
-		f.wrong(name, t)
+		f.wrong(name, "cannot parse '' as int: %s", err)
 	}
-	return n
+	return int(n)
 }
 
 // duration reads seconds as a number or in text, or Go's notation.
@@ -78,7 +106,11 @@ func (f *fields) duration(name string) time.Duration {
 	}
 	d, err := parseDuration(t)
 	if err != nil {
-		f.wrong(name, t)
+		f.wrong(name, "%s", err)
+		return 0
+	}
+	if d < 0 {
+		f.wrong(name, "cannot provide negative value '%d'", seconds(d))
 		return 0
 	}
 	return d
@@ -100,7 +132,7 @@ func (f *fields) list(name string) []string {
 	case []any:
 		return f.texts(name, v)
 	}
-	f.wrong(name, f.m[name])
+	f.wrong(name, "%s", unconvertible("", "string", f.m[name]))
 	return nil
 }
 
@@ -115,7 +147,7 @@ func (f *fields) statements(name string) []string {
 	case []any:
 		return f.texts(name, v)
 	}
-	f.wrong(name, f.m[name])
+	f.wrong(name, "%s", unconvertible("", "string", f.m[name]))
 	return nil
 }
 
@@ -124,7 +156,7 @@ func (f *fields) texts(name string, v []any) []string {
 	for _, e := range v {
 		s, ok := e.(string)
 		if !ok {
-			f.wrong(name, e)
+			f.wrong(name, "%s", unconvertible("", "string", e))
 			return nil
 		}
 		out = append(out, s)
@@ -139,17 +171,20 @@ func (f *fields) textMap(name string) map[string]string {
 	}
 	obj, ok := f.m[name].(map[string]any)
 	if !ok {
-		f.wrong(name, f.m[name])
+		f.wrong(name, "%s", unconvertible("", "map[string]string", f.m[name]))
 		return nil
 	}
 	out := make(map[string]string, len(obj))
 	for k, v := range obj {
-		t, ok := v.(string)
-		if !ok {
-			f.wrong(name, v)
+		switch v := v.(type) {
+		case string:
+			out[k] = v
+		case json.Number:
+			out[k] = v.String()
+		default:
+			f.wrong(name, "1 error(s) decoding:\n\n* %s", unconvertible("[0]", "string", obj))
 			return nil
 		}
-		out[k] = t
 	}
 	return out
 }
@@ -161,7 +196,7 @@ func (f *fields) sub(name string) *fields {
 	}
 	obj, ok := f.m[name].(map[string]any)
 	if !ok {
-		f.wrong(name, f.m[name])
+		f.wrong(name, "'' expected a map, got '%s'", typeName(f.m[name]))
 		return &fields{m: map[string]any{}}
 	}
 	return &fields{m: obj}
@@ -178,7 +213,7 @@ func (f *fields) require(name string) string {
 
 func parseDuration(text string) (time.Duration, error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		if n > int64(systemMaxTTL/time.Second)*1000 || n < -1 {
+		if n > int64(systemMaxTTL/time.Second)*1000 || n < -int64(systemMaxTTL/time.Second)*1000 {
 			return 0, errors.New("duration out of range")
 		}
 		return time.Duration(n) * time.Second, nil
@@ -201,55 +236,5 @@ func shortDuration(d time.Duration) string {
 	if strings.HasSuffix(t, "m0s") {
 		t = strings.TrimSuffix(t, "0s")
 	}
-	if strings.HasSuffix(t, "h0m") {
-		t = strings.TrimSuffix(t, "0m")
-	}
-	return t
-}
-
-// ttlBounds is what limits a TTL, for clampTTL. Zero fields do not limit.
-type ttlBounds struct {
-	absent      time.Duration // where no TTL is wanted
-	period      time.Duration
-	max         time.Duration // counted from issued
-	explicitMax time.Duration // counted from issued
-	issued      time.Time
-}
-
-// clampTTL is how Vault settles every TTL: the wanted one, or the default,
-// cut with a warning to what the bounds leave.
-func clampTTL(now time.Time, wanted time.Duration, b ttlBounds) (time.Duration, []string, error) {
-	ceiling := b.max
-	if ceiling <= 0 || ceiling > systemMaxTTL {
-		ceiling = systemMaxTTL
-	}
-	if b.explicitMax > 0 && b.explicitMax < ceiling {
-		ceiling = b.explicitMax
-	}
-	left := b.issued.Add(ceiling).Sub(now)
-	if left <= 0 {
-		return 0, nil, errors.New("past the max TTL, cannot renew")
-	}
-	ttl := wanted
-	if ttl <= 0 {
-		ttl = b.absent
-	}
-	if ttl <= 0 {
-		ttl = systemDefaultTTL
-	}
-	if b.period > 0 {
-		ttl = b.period
-		if b.explicitMax <= 0 {
-			return ttl, nil, nil
-		}
-	}
-	if ttl <= left {
-		return ttl, nil, nil
-	}
-	if wanted <= 0 && b.period <= 0 {
-		return left, nil, nil // a default that is cut warns nobody
-	}
-	w := fmt.Sprintf("TTL of %q exceeded the effective max_ttl of %q; TTL value is capped accordingly",
-		shortDuration(ttl), shortDuration(left.Round(time.Second)))
-	return left, []string{w}, nil
+	return strings.Replace(t, "h0m", "h", 1)
 }

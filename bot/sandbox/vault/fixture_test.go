@@ -79,12 +79,6 @@ func (d *target) DropUser(name string) error {
 	return nil
 }
 
-func (d *target) fail(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.down = err
-}
-
 // holdCalls makes every call of this name wait for the returned function.
 func (d *target) holdCalls(name string) (release func()) {
 	gate := make(chan struct{})

@@ -1,11 +1,16 @@
 package vault
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path"
 	"strings"
 	"time"
 )
@@ -27,7 +32,7 @@ const (
 type request struct {
 	http    *http.Request
 	op      operation
-	path    string            // without /v1/ and without slashes around it
+	path    string            // without /v1/ and the slash before it
 	vars    map[string]string // from the route's pattern
 	mount   *mount            // nil for sys and auth/token
 	rawTok  string
@@ -47,9 +52,13 @@ type response struct {
 	wrapInfo map[string]any
 	accessor string // of auth, for wrap_info.wrapped_accessor
 	warnings []string
+	mount    string // mount_type of the envelope; run fills it in
+	atTop    bool   // data is repeated at the top level, as some answers of sys do
 
 	raw  any    // replaces the envelope
-	text string // replaces the envelope by plain text
+	text string // replaces the envelope by plain text, of type media
+	// media is the Content-Type of text; empty: text/plain.
+	media string
 }
 
 // apiError is an error that has a place in the HTTP API. No texts means 404's
@@ -76,15 +85,27 @@ func coreError(status int, text string) error {
 
 func errDenied() error { return coreError(http.StatusForbidden, "permission denied") }
 
+// errNoToken is the same for a caller without any token.
+func errNoToken() error { return &apiError{http.StatusForbidden, []string{"permission denied"}} }
+
+func errUnsupportedPath() error { return coreError(http.StatusNotFound, "unsupported path") }
+
 func errInvalidToken() error {
 	return &apiError{http.StatusForbidden, []string{"2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"}}
 }
 
 func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
-	if path := strings.Trim(strings.TrimPrefix(hr.URL.Path, "/v1/"), "/"); path == "sys/seal" {
+	if clean := cleanPath(hr.URL.Path); clean != hr.URL.Path {
+		to := url.URL{Path: clean, RawQuery: hr.URL.RawQuery}
+		w.Header().Set("Location", to.String())
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	switch asked := strings.TrimPrefix(hr.URL.Path, "/v1/"); {
+	case asked == "sys/seal":
 		s.serveSeal(w, hr)
 		return
-	} else if path == "sys/health" || path == "sys/seal-status" {
+	case statusPaths[asked]:
 		// Answered even while Seal waits for the requests in flight.
 		s.answer(w, hr)
 		return
@@ -94,15 +115,26 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
 	s.answer(w, hr)
 }
 
+// cleanPath does what Go's ServeMux does, behind which the real one sits.
+func cleanPath(p string) string {
+	if p == "/v1/sys" {
+		return "/v1/sys/"
+	}
+	clean := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}
+
 func (s *Server) answer(w http.ResponseWriter, hr *http.Request) {
 	resp, err := s.process(hr)
 	if errors.Is(err, errKilled) {
 		panic(http.ErrAbortHandler) // net/http's own way to cut a connection without an answer
 	}
-	var location *redirect
-	if errors.As(err, &location) {
-		w.Header().Set("Location", location.to)
-		w.WriteHeader(http.StatusTemporaryRedirect)
+	var leader *elsewhere
+	if errors.As(err, &leader) {
+		leader.serve(w, hr)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -110,13 +142,28 @@ func (s *Server) answer(w http.ResponseWriter, hr *http.Request) {
 		writeError(w, err)
 		return
 	}
-	writeResponse(w, hr, resp)
+	writeResponse(w, resp)
 }
 
-// redirect is what a standby that knows its leader answers.
-type redirect struct{ to string }
+// elsewhere says that the node at this address is the active one.
+type elsewhere struct{ address *url.URL }
 
-func (r *redirect) Error() string { return "redirect to " + r.to }
+func (e *elsewhere) Error() string { return "the active node is at " + e.address.String() }
+
+// serve hands the request to the active node, as standbys do unasked; a caller
+// who forbids that is told its address.
+func (e *elsewhere) serve(w http.ResponseWriter, hr *http.Request) {
+	if hr.Header.Get("X-Vault-No-Request-Forwarding") != "" {
+		to := e.address.JoinPath(hr.URL.Path)
+		to.RawQuery = hr.URL.RawQuery
+		w.Header().Set("Location", to.String())
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
+	proxy := httputil.NewSingleHostReverseProxy(e.address)
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, err error) { writeError(w, err) }
+	proxy.ServeHTTP(w, hr)
+}
 
 // process is one request from its first byte to its answer, under the mutex
 // but for database calls.
@@ -127,13 +174,16 @@ func (s *Server) process(hr *http.Request) (*response, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.path == "sys/health" || r.path == "sys/seal-status" {
+	if statusPaths[r.path] {
 		if r.op != opRead {
-			return nil, errUnsupportedOperation()
+			return nil, &apiError{http.StatusMethodNotAllowed, []string{}}
 		}
 		return s.status(r)
 	}
-	if err := s.available(hr); err != nil {
+	if err := refuseForwarding(hr.Header); err != nil && !s.forwards {
+		return nil, err
+	}
+	if err := s.available(); err != nil {
 		return nil, err
 	}
 	s.settle()
@@ -144,12 +194,25 @@ func (s *Server) process(hr *http.Request) (*response, error) {
 	return s.runAuthenticated(rt, r)
 }
 
-func (s *Server) available(hr *http.Request) error {
+// refuseForwarding is what a server without allow_forwarding_via_header does
+// with the headers that ask for it.
+func refuseForwarding(h http.Header) error {
+	const inconsistent = "X-Vault-Inconsistent"
 	switch {
-	case s.sealed:
+	case h.Get("X-Vault-Forward") != "":
+		return badRequest("forwarding via header X-Vault-Forward disabled in configuration")
+	case h.Get(inconsistent) == "forward-active-node":
+		return badRequest("forwarding via header %s=%s disabled in configuration", inconsistent, h.Get(inconsistent))
+	}
+	return nil
+}
+
+func (s *Server) available() error {
+	switch {
+	case s.sealed || s.uninitialised:
 		return &apiError{http.StatusServiceUnavailable, []string{"Vault is sealed"}}
-	case s.standby && s.leader != "":
-		return &redirect{strings.TrimSuffix(s.leader, "/") + hr.URL.RequestURI()}
+	case s.standby && s.leader != nil:
+		return &elsewhere{s.leader}
 	case s.standby:
 		return &apiError{http.StatusInternalServerError, []string{"local node not active but active cluster node not found"}}
 	}
@@ -188,16 +251,26 @@ func (s *Server) runAuthenticated(rt *route, r *request) (*response, error) {
 }
 
 func (s *Server) run(rt *route, r *request) (*response, error) {
-	if rt == nil {
-		if r.mount == nil && !strings.HasPrefix(r.path, "sys/") && !strings.HasPrefix(r.path, "auth/token/") {
-			return nil, &apiError{http.StatusNotFound, []string{fmt.Sprintf("no handler for route %q. route entry not found.", r.path)}}
+	if r.mount != nil && r.mount.kind == "kv" {
+		if r.mount.kv.upgrading > 0 {
+			r.mount.kv.upgrading--
+			return nil, errUpgrading
 		}
-		return nil, coreError(http.StatusNotFound, "unsupported path")
+		if resp := kvRefusal(rt, r); resp != nil {
+			return resp, nil
+		}
+	}
+	if rt == nil {
+		return nil, s.errNoRoute(r)
 	}
 	h := rt.ops[r.op]
+	if h == nil && r.op == opList {
+		return nil, errUnsupportedPath() // a LIST asks for another path, with a slash at its end
+	}
 	if h == nil {
 		return nil, errUnsupportedOperation()
 	}
+	r.in.bare = rt.exists != nil
 	resp, err := h(s, r)
 	if err != nil {
 		return nil, err
@@ -205,10 +278,38 @@ func (s *Server) run(rt *route, r *request) (*response, error) {
 	if r.in.err != nil {
 		return nil, r.in.err
 	}
-	if r.wrapTTL > 0 && resp != nil && !rt.neverWrap && (resp.data != nil || resp.auth != nil) {
+	if resp != nil && !rt.open && resp.status != http.StatusNotFound {
+		resp.mount = r.mountType()
+	}
+	if resp != nil {
+		resp.atTop = rt.atTop
+	}
+	if r.wrapTTL > 0 && resp != nil && !rt.neverWrap {
 		return s.wrap(r, resp)
 	}
 	return resp, nil
+}
+
+func (s *Server) errNoRoute(r *request) error {
+	if r.mount == nil && !strings.HasPrefix(r.path, "sys/") && !strings.HasPrefix(r.path+"/", "auth/token/") {
+		asked := r.path
+		if r.op == opList {
+			asked += "/"
+		}
+		return &apiError{http.StatusNotFound, []string{fmt.Sprintf("no handler for route %q. route entry not found.", asked)}}
+	}
+	return errUnsupportedPath()
+}
+
+// mountType is how the envelope names what answered.
+func (r *request) mountType() string {
+	switch {
+	case r.mount != nil:
+		return r.mount.kind
+	case strings.HasPrefix(r.path, "sys/"):
+		return "system"
+	}
+	return "token"
 }
 
 func errUnsupportedOperation() error {
@@ -219,7 +320,7 @@ func readRequest(hr *http.Request) (*request, error) {
 	if !strings.HasPrefix(hr.URL.Path, "/v1/") {
 		return nil, notFound()
 	}
-	r := &request{http: hr, path: strings.Trim(strings.TrimPrefix(hr.URL.Path, "/v1/"), "/")}
+	r := &request{http: hr, path: strings.TrimPrefix(hr.URL.Path, "/v1/")}
 	switch hr.Method {
 	case http.MethodGet, http.MethodHead:
 		r.op = opRead
@@ -232,8 +333,16 @@ func readRequest(hr *http.Request) (*request, error) {
 		r.op = opUpdate
 	case http.MethodDelete:
 		r.op = opDelete
+	case http.MethodPatch:
+		if hr.Header.Get("Content-Type") == "" {
+			return nil, badRequest("mime: no media type")
+		}
+		return nil, errUnsupportedOperation()
 	default:
 		return nil, errUnsupportedOperation()
+	}
+	if r.op == opList {
+		r.path = strings.TrimSuffix(r.path, "/")
 	}
 	r.rawTok = hr.Header.Get("X-Vault-Token")
 	if bearer, ok := strings.CutPrefix(hr.Header.Get("Authorization"), "Bearer "); ok && r.rawTok == "" {
@@ -241,8 +350,11 @@ func readRequest(hr *http.Request) (*request, error) {
 	}
 	if ttl := hr.Header.Get("X-Vault-Wrap-TTL"); ttl != "" {
 		d, err := parseDuration(ttl)
-		if err != nil || d < 0 {
-			return nil, badRequest("error parsing X-Vault-Wrap-TTL header")
+		if err == nil && d < 0 {
+			err = errors.New("requested wrap ttl cannot be negative")
+		}
+		if err != nil {
+			return nil, badRequest("error parsing X-Vault-Wrap-TTL header: %s", err)
 		}
 		r.wrapTTL = d
 	}
@@ -264,19 +376,35 @@ func (r *request) readInput() error {
 	if len(body) > maxBody {
 		return &apiError{http.StatusRequestEntityTooLarge, []string{"http: request body too large"}}
 	}
+	r.http.Body = io.NopCloser(bytes.NewReader(body)) // whoever it is handed on to reads it again
 	if len(body) == 0 {
 		return nil
 	}
-	dec := json.NewDecoder(strings.NewReader(string(body)))
+	if err := checkJSON(body); err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var m map[string]any
 	if err := dec.Decode(&m); err != nil {
-		return badRequest("error parsing JSON")
+		return badRequest("error parsing JSON: failed to parse JSON input: %s", strings.Replace(err.Error(), "interface{}", "interface {}", 1))
 	}
 	if m != nil {
 		r.in.m = m
 	}
 	return nil
+}
+
+// checkJSON refuses what is no JSON at all as the real one does, whose guard
+// against deep nesting meets it first and answers 500.
+func checkJSON(body []byte) error {
+	if json.Valid(body) {
+		return nil
+	}
+	var v any
+	err := json.Unmarshal(body, &v)
+	text := strings.Replace(err.Error(), "unexpected end of JSON input", "malformed JSON, unclosed containers", 1)
+	return &apiError{http.StatusInternalServerError, []string{text}}
 }
 
 func writeError(w http.ResponseWriter, err error) {
@@ -287,13 +415,13 @@ func writeError(w http.ResponseWriter, err error) {
 	writeJSON(w, ae.status, map[string]any{"errors": ae.texts})
 }
 
-func writeResponse(w http.ResponseWriter, hr *http.Request, resp *response) {
+func writeResponse(w http.ResponseWriter, resp *response) {
 	switch {
 	case resp == nil:
 		w.WriteHeader(http.StatusNoContent)
 		return
 	case resp.text != "":
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Content-Type", cmp.Or(resp.media, "text/plain"))
 		_, _ = io.WriteString(w, resp.text) // the client may already be gone
 		return
 	}
@@ -301,13 +429,19 @@ func writeResponse(w http.ResponseWriter, hr *http.Request, resp *response) {
 	if status == 0 {
 		status = http.StatusOK
 	}
+	if status == http.StatusAccepted {
+		w.WriteHeader(status)
+		return
+	}
 	if resp.raw != nil {
 		writeJSON(w, status, resp.raw)
 		return
 	}
 	body := resp.envelope()
-	if strings.HasPrefix(hr.URL.Path, "/v1/sys/") {
-		// System answers repeat their data at the top level.
+	if resp.wrapInfo != nil {
+		body["request_id"] = ""
+	}
+	if resp.atTop {
 		for k, v := range resp.data {
 			if _, taken := body[k]; !taken {
 				body[k] = v
@@ -321,7 +455,7 @@ func (resp *response) envelope() map[string]any {
 	e := map[string]any{
 		"request_id": newUUID(), "lease_id": resp.leaseID, "renewable": resp.renew,
 		"lease_duration": int64(resp.leaseTTL / time.Second),
-		"data":           nil, "wrap_info": nil, "warnings": nil, "auth": nil,
+		"data":           nil, "wrap_info": nil, "warnings": nil, "auth": nil, "mount_type": resp.mount,
 	}
 	if resp.data != nil {
 		e["data"] = resp.data

@@ -3,7 +3,6 @@ package vault
 import (
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -207,7 +206,7 @@ func (s *Server) renewLease(r *request) (*response, error) {
 	}
 	switch {
 	case dbErr != nil:
-		return nil, badRequest("failed to renew entry: resp: (*logical.Response)(nil) err: %s", dbErr)
+		return nil, badRequest("failed to renew entry: resp: (*logical.Response)(nil) err: 1 error occurred:\n\t* %s\n\n", dbErr)
 	case s.leases[id] != l:
 		return nil, badRequest(errLeaseNotFound)
 	case l.queued:
@@ -228,11 +227,12 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// revokeLease: with sync the database's refusal is a 400 and leaves everything
-// as it was; without, the work is queued and the answer is 202 at once.
+// revokeLease: with sync, or without a word about it, the database's refusal is
+// a 400 and leaves everything as it was; with sync=false the work is queued
+// and the answer is 202 at once.
 func (s *Server) revokeLease(r *request) (*response, error) {
 	id, err := leaseID(r.in)
-	sync := r.in.flag("sync", false)
+	sync := r.in.flag("sync", true)
 	if err != nil || r.in.err != nil {
 		return nil, firstError(err, r.in.err)
 	}
@@ -249,7 +249,7 @@ func (s *Server) revokeLease(r *request) (*response, error) {
 				s.drainDue(s.clock.Now())
 			}
 		}
-		return &response{status: 202, raw: (&response{}).envelope()}, nil
+		return &response{status: 202}, nil
 	}
 	if l == nil {
 		return nil, nil
@@ -264,13 +264,21 @@ func (s *Server) revokeLease(r *request) (*response, error) {
 	return nil, nil
 }
 
+// longestGivenUp is how much Vault keeps of why it gave a lease up, in bytes.
+const longestGivenUp = 240
+
+func (l *lease) givenUpFor() string {
+	text := "out of retries: failed to revoke entry: resp: (*logical.Response)(nil) err: " + l.lastError
+	return text[:min(len(text), longestGivenUp)]
+}
+
 func (s *Server) listLeases(r *request) (*response, error) {
 	return listing(childrenOf(maps.Keys(s.leases), r.vars["prefix"]))
 }
 
 func (s *Server) irrevocables(r *request) ([]*lease, error) {
 	if kind := r.in.text("type"); kind != statusIrrevocable {
-		return nil, badRequest("type must be set to %q", statusIrrevocable)
+		return nil, notFound()
 	}
 	var out []*lease
 	for _, id := range slices.Sorted(maps.Keys(s.leases)) {
@@ -300,7 +308,7 @@ func (s *Server) listLeasesByType(r *request) (*response, error) {
 	}
 	list := []any{}
 	for _, l := range found {
-		list = append(list, map[string]any{"lease_id": l.id, "mount_id": l.config.mount.accessor, "error": strings.TrimSpace(l.lastError)})
+		list = append(list, map[string]any{"lease_id": l.id, "mount_id": l.config.mount.accessor, "error": l.givenUpFor()})
 	}
 	return &response{data: map[string]any{"lease_count": len(found), "leases": list}}, nil
 }

@@ -1,7 +1,9 @@
 package vault
 
 import (
+	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,16 +26,6 @@ type rule struct {
 	minWrap      time.Duration
 	maxWrap      time.Duration
 }
-
-// defaultPolicy is the part of Vault's own default policy that exists here.
-const defaultPolicy = `
-path "auth/token/lookup-self" { capabilities = ["read"] }
-path "auth/token/renew-self"  { capabilities = ["update"] }
-path "auth/token/revoke-self" { capabilities = ["update"] }
-path "sys/wrapping/wrap"      { capabilities = ["update"] }
-path "sys/wrapping/lookup"    { capabilities = ["update"] }
-path "sys/wrapping/unwrap"    { capabilities = ["update"] }
-`
 
 func newRule(path string) rule {
 	r := rule{path: strings.TrimPrefix(path, "/")}
@@ -90,9 +82,10 @@ func (r rule) wins(o rule) bool {
 
 func (r rule) firstWildcard() int {
 	if r.plus > 0 {
-		if at := slices.Index(r.segments, "+"); at >= 0 {
-			return len(strings.Join(r.segments[:at], "/"))
+		if at := slices.Index(r.segments, "+"); at > 0 {
+			return len(strings.Join(r.segments[:at], "/")) + 1 // with the slash before it
 		}
+		return 0
 	}
 	if r.prefix {
 		return len(r.path)
@@ -116,22 +109,7 @@ func (s *Server) allowed(t *token, rt *route, r *request) bool {
 }
 
 func (s *Server) allowedAt(t *token, rt *route, r *request, path string) bool {
-	var best []rule
-	for _, name := range t.policies {
-		p := s.policies[name]
-		if p == nil {
-			continue
-		}
-		for _, candidate := range p.rules {
-			switch {
-			case !candidate.matches(path):
-			case len(best) == 0 || candidate.wins(best[0]) && !candidate.samePath(best[0]):
-				best = []rule{candidate}
-			case candidate.samePath(best[0]):
-				best = append(best, candidate)
-			}
-		}
-	}
+	best := s.rulesOn(t, path)
 	has := func(capability string) bool {
 		return slices.ContainsFunc(best, func(b rule) bool { return slices.Contains(b.capabilities, capability) })
 	}
@@ -162,20 +140,43 @@ func (s *Server) capable(has func(string) bool, rt *route, r *request) bool {
 }
 
 func (s *Server) listPolicies(*request) (*response, error) {
-	names := []string{"root"}
-	for n := range s.policies {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return &response{data: map[string]any{"keys": names}}, nil
+	return &response{data: map[string]any{"keys": s.policyNames()}}, nil
 }
 
+// policyNames has root last, for it is not stored.
+func (s *Server) policyNames() []string { return append(slices.Sorted(maps.Keys(s.policies)), "root") }
+
 func (s *Server) readPolicy(r *request) (*response, error) {
-	p := s.policies[strings.ToLower(r.vars["name"])]
-	if p == nil {
-		return nil, notFound()
+	name, text, err := s.policyText(r)
+	if err != nil {
+		return nil, err
 	}
-	return &response{data: map[string]any{"name": p.name, "policy": p.text}}, nil
+	return &response{data: map[string]any{"name": name, "policy": text}}, nil
+}
+
+func (s *Server) policyText(r *request) (name, text string, err error) {
+	name = strings.ToLower(r.vars["name"])
+	if p := s.policies[name]; p != nil {
+		return name, p.text, nil
+	}
+	if name == "root" {
+		return name, "", nil
+	}
+	return "", "", notFound()
+}
+
+// listOldPolicies and readOldPolicy are what the command line's older versions
+// ask for.
+func (s *Server) listOldPolicies(*request) (*response, error) {
+	return &response{data: map[string]any{"keys": s.policyNames(), "policies": s.policyNames()}}, nil
+}
+
+func (s *Server) readOldPolicy(r *request) (*response, error) {
+	name, text, err := s.policyText(r)
+	if err != nil {
+		return nil, err
+	}
+	return &response{data: map[string]any{"name": name, "rules": text}}, nil
 }
 
 func (s *Server) writePolicy(r *request) (*response, error) {
@@ -183,9 +184,13 @@ func (s *Server) writePolicy(r *request) (*response, error) {
 	if r.in.err != nil {
 		return nil, r.in.err
 	}
-	name := strings.ToLower(r.vars["name"])
+	asked := r.vars["name"]
+	name := strings.ToLower(asked)
 	if text == "" {
 		return nil, badRequest("'policy' parameter not supplied or empty")
+	}
+	if plain, err := base64.StdEncoding.DecodeString(text); err == nil {
+		text = string(plain)
 	}
 	if name == "root" || name == "response-wrapping" {
 		return nil, badRequest("cannot update %q policy", name)
@@ -195,15 +200,21 @@ func (s *Server) writePolicy(r *request) (*response, error) {
 		return nil, badRequest("failed to parse policy: %s", err)
 	}
 	s.policies[name] = p
+	if name != asked {
+		return &response{warnings: []string{"policy name was converted to " + name}}, nil
+	}
 	return nil, nil
 }
 
 func (s *Server) deletePolicy(r *request) (*response, error) {
-	name := strings.ToLower(r.vars["name"])
-	if name == "root" || name == "default" {
+	switch name := strings.ToLower(r.vars["name"]); name {
+	case "root", "response-wrapping":
 		return nil, badRequest("cannot delete %q policy", name)
+	case "default":
+		return nil, badRequest("cannot delete default policy")
+	default:
+		delete(s.policies, name)
 	}
-	delete(s.policies, name)
 	return nil, nil
 }
 
@@ -270,7 +281,7 @@ func (r *rule) set(lx *lexer, key string) error {
 		}
 		for _, c := range list {
 			if !slices.Contains([]string{"create", "read", "update", "delete", "list", "sudo", "deny", "patch", "subscribe", "recover"}, c) {
-				return fmt.Errorf("line %d: path %q: invalid capability %q", lx.line, r.path, c)
+				return fmt.Errorf("path %q: invalid capability %q", r.path, c)
 			}
 		}
 		r.capabilities = list

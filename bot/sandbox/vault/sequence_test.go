@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,131 +90,6 @@ func accessorRecordedFirst(t *testing.T, events []vault.Event) {
 	}
 }
 
-func TestWrapping(t *testing.T) {
-	claims := []struct {
-		name string
-		test func(t *testing.T, w *world)
-	}{
-		{"a wrapping ttl outside the policy, and none, are 403 and not clamped", func(_ *testing.T, w *world) {
-			for _, ttl := range []string{"29s", "601s", ""} {
-				_, err := w.wrap(ttl, m{"a": "b"})
-				w.refused(err, 403, "permission denied")
-			}
-			for _, ttl := range []string{"30s", "10m"} {
-				_, err := w.wrap(ttl, m{"a": "b"})
-				w.ok(err)
-			}
-		}},
-		{"a second unwrap is 400", func(_ *testing.T, w *world) {
-			s, err := w.wrap("60s", m{"a": "b"})
-			w.ok(err)
-			_, err = w.client(s.WrapInfo.Token).Logical().Unwrap("")
-			w.ok(err)
-			_, err = w.client(s.WrapInfo.Token).Logical().Unwrap("")
-			w.refused(err, 400, "wrapping token is not valid or does not exist")
-		}},
-		{"revoking the wrap's accessor kills the wrap", func(_ *testing.T, w *world) {
-			s, err := w.wrap("60s", m{"a": "b"})
-			w.ok(err)
-			w.write(w.bot, "auth/token/lookup-accessor", m{"accessor": s.WrapInfo.Accessor})
-			w.revokeAccessor(s.WrapInfo.Accessor)
-			_, err = w.client("").Logical().Unwrap(s.WrapInfo.Token)
-			w.refused(err, 400, "wrapping token is not valid")
-		}},
-		{"a wrap ends with its ttl", func(_ *testing.T, w *world) {
-			s, err := w.wrap("60s", m{"a": "b"})
-			w.ok(err)
-			w.clock.Advance(time.Minute)
-			_, err = w.bot.Logical().Write("auth/token/lookup-accessor", m{"accessor": s.WrapInfo.Accessor})
-			w.refused(err, 400, "invalid accessor")
-		}},
-		{"unwrapping after the lease was revoked still gives the dead credentials", func(t *testing.T, w *world) {
-			auth := w.mint("1h", nil)
-			c := w.client(auth.ClientToken)
-			c.SetWrappingLookupFunc(func(string, string) string { return "60s" })
-			s := w.read(c, "database/creds/orders-ro")
-			if s.LeaseID != "" || s.Data != nil || s.WrapInfo.CreationPath != "database/creds/orders-ro" {
-				t.Fatalf("a wrapped answer shows %+v", s)
-			}
-			w.revokeAccessor(auth.Accessor)
-			w.until("the user is dropped", func() bool { return w.db.count() == 0 })
-			opened, err := w.client("").Logical().Unwrap(s.WrapInfo.Token)
-			w.ok(err)
-			w.equal("a lease id inside", opened.LeaseID != "", true)
-			w.equal("a password inside", opened.Data["password"] != nil, true)
-		}},
-		{"wrapping a token tells its accessor and not the token", func(t *testing.T, w *world) {
-			c := w.client(w.bot.Token())
-			c.SetWrappingLookupFunc(func(string, string) string { return "60s" })
-			s := w.write(c, "auth/token/create/tac", m{"policies": []string{"tac-db-orders-ro"}, "ttl": "1h"})
-			if s.Auth != nil || s.WrapInfo.WrappedAccessor == "" {
-				t.Fatalf("got %+v", s)
-			}
-			w.write(w.bot, "auth/token/lookup-accessor", m{"accessor": s.WrapInfo.WrappedAccessor})
-		}},
-	}
-	for _, c := range claims {
-		t.Run(c.name, func(t *testing.T) { c.test(t, newWorld(t)) })
-	}
-}
-
-func TestKVRecordsAreCompareAndSwap(t *testing.T) {
-	w := newWorld(t)
-	_, err := w.bot.Logical().Write("tac/data/grants/g1", m{"data": m{"a": "b"}})
-	w.refused(err, 400, "check-and-set parameter required for this call")
-	w.ok(w.record(0, m{"n": 1}))
-	w.refused(w.record(0, m{"n": 2}), 400, "check-and-set parameter did not match the current version")
-	_, err = w.bot.Logical().Delete("tac/data/grants/g1")
-	w.refused(err, 403, "permission denied")
-	_, err = w.root.Logical().Delete("tac/data/grants/g1")
-	w.ok(err)
-	gone, err := w.bot.Logical().Read("tac/data/grants/g1")
-	w.ok(err)
-	w.equal("soft-deleted data", gone.Data["data"], nil)
-	w.equal("its version", gone.Data["metadata"].(m)["version"], 1)
-	raw, err := w.bot.Logical().ReadRaw("tac/data/grants/g1")
-	w.equal("its status", raw.StatusCode, 404)
-	w.equal("its error", err != nil, true)
-	w.refused(w.record(0, m{"n": 2}), 400, "did not match")
-	w.ok(w.record(1, m{"n": 2}))
-	_, err = w.root.Logical().Delete("tac/metadata/grants/g1")
-	w.ok(err)
-	w.ok(w.record(0, m{"n": "the ABA that only a metadata delete allows"}))
-	list, err := w.bot.Logical().List("tac/metadata/grants")
-	w.ok(err)
-	w.equal("keys", list.Data["keys"], []string{"g1"})
-	top, err := w.bot.Logical().List("tac/metadata")
-	w.ok(err)
-	w.equal("folders", top.Data["keys"], []string{"grants/"})
-	helper, err := w.bot.KVv2("tac").Get(t.Context(), "grants/g1")
-	w.ok(err)
-	w.equal("the client's own helper", helper.VersionMetadata.Version, 1)
-	_, err = w.bot.KVv2("tac").Put(t.Context(), "grants/g1", m{"n": 3}, api.WithCheckAndSet(1))
-	w.ok(err)
-}
-
-func TestOfFiftyRacersExactlyOneCreatesEachKey(t *testing.T) {
-	w := newWorld(t)
-	const racers, keys = 50, 4
-	var won [keys]atomic.Int32
-	var wg sync.WaitGroup
-	for range racers {
-		c := w.client(w.bot.Token())
-		wg.Go(func() {
-			for k := range keys {
-				_, err := c.Logical().Write(fmt.Sprintf("tac/data/race/%d", k), m{"options": m{"cas": 0}, "data": m{"x": "y"}})
-				if err == nil {
-					won[k].Add(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for k := range won {
-		w.equal(fmt.Sprintf("winners of key %d", k), won[k].Load(), 1)
-	}
-}
-
 func TestSSHCertificates(t *testing.T) {
 	w := newWorld(t)
 	public, _, err := ed25519.GenerateKey(rand.Reader)
@@ -245,19 +118,6 @@ func TestSSHCertificates(t *testing.T) {
 		IsUserAuthority: func(k ssh.PublicKey) bool { return string(k.Marshal()) == string(ca.Marshal()) },
 	}
 	w.ok(checker.CheckCert("deploy", cert))
-	for want, body := range map[string]m{
-		"ttl is larger than maximum allowed 600":             {"public_key": line, "valid_principals": "deploy", "ttl": "601s"},
-		"root is not a valid value for valid_principals":     {"public_key": line, "valid_principals": "root"},
-		"empty valid principals not allowed by role":         {"public_key": line},
-		"cert_type 'host' is not allowed by role":            {"public_key": line, "valid_principals": "deploy", "cert_type": "host"},
-		"extensions [permit-port-forwarding] are not on":     {"public_key": line, "valid_principals": "deploy", "extensions": m{"permit-port-forwarding": ""}},
-		"failed to parse public_key as SSH key":              {"public_key": "ssh-ed25519 AAAA", "valid_principals": "deploy"},
-		"missing public_key":                                 {"valid_principals": "deploy"},
-		"Field validation failed: error converting input ye": {"public_key": line, "valid_principals": "deploy", "ttl": "years"},
-	} {
-		_, err := c.Logical().Write("ssh/sign/bastion", body)
-		w.refused(err, 400, want)
-	}
 }
 
 func TestTransitSignaturesVerifyOffline(t *testing.T) {

@@ -1,6 +1,6 @@
 // Package vault is a HashiCorp Vault for tests and for `tac demo`: one
 // process, a real socket, the real HTTP API, no disk. It speaks what tac uses
-// (tokens, AppRole, policies, KV v2, database, ssh, transit, response
+// (tokens, AppRole, policies, KV v2, database, ssh, pki, transit, response
 // wrapping, leases), answers with the texts and statuses that were measured
 // on Vault 1.21.0, and models what bites there:
 //
@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -66,22 +67,27 @@ type Server struct {
 	// which therefore waits for requests in flight, as the real one does.
 	gate sync.RWMutex
 
-	mu        sync.Mutex
-	sealed    bool
-	standby   bool
-	leader    string
-	health    int // where not 0, what sys/health answers
-	epoch     int // counts Kill; see outside
-	nextDue   time.Time
-	order     int
-	events    []Event
-	policies  map[string]*policy
-	tokens    map[string]*token // by id
-	accessors map[string]*token
-	roles     map[string]*tokenRole
-	mounts    map[string]*mount // by path with its slash: "tac/", "auth/approle/"
-	leases    map[string]*lease
-	databases map[string]Database // by mount path + config name; see AttachDatabase
+	mu      sync.Mutex
+	sealed  bool
+	standby bool
+	leader  *url.URL
+	health  int // where not 0, what sys/health answers
+	slowKV  int // see SlowMounts
+	// forwards: see AllowForwarding.
+	forwards bool
+	// uninitialised servers answer like sealed ones, and tell what they are.
+	uninitialised bool
+	epoch         int // counts Kill; see outside
+	nextDue       time.Time
+	order         int
+	events        []Event
+	policies      map[string]*policy
+	tokens        map[string]*token // by id
+	accessors     map[string]*token
+	roles         map[string]*tokenRole
+	mounts        map[string]*mount // by path with its slash: "tac/", "auth/approle/"
+	leases        map[string]*lease
+	databases     map[string]Database // by mount path + config name; see AttachDatabase
 }
 
 // New starts a Vault on a free port of 127.0.0.1: initialised, unsealed,
@@ -104,7 +110,7 @@ func New(clock *sandbox.Clock) (*Server, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	s.addToken(&token{
-		id: s.rootToken, policies: []string{"root"}, path: "auth/token/root",
+		id: s.rootToken, policies: []string{"root"}, path: rootPath,
 		displayName: "root", orphan: true, kind: "service", created: clock.Now(),
 	})
 	s.http = &http.Server{Handler: s.Handler(clock, http.HandlerFunc(s.serve)), ReadHeaderTimeout: 10 * time.Second}
@@ -174,19 +180,50 @@ func (s *Server) Unseal() {
 	s.settleAndWait()
 }
 
+// SetUninitialised makes this a server on which nobody has called sys/init
+// (health 501), or one that somebody has.
+func (s *Server) SetUninitialised(uninitialised bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uninitialised = uninitialised
+}
+
+// AllowForwarding sets allow_forwarding_via_header, without which every call
+// that asks for the active node is refused. Only Vault Enterprise has it.
+func (s *Server) AllowForwarding(allow bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forwards = allow
+}
+
+// SlowMounts makes every KV mount that is enabled from now on refuse its first
+// n calls, as one that is still getting ready does.
+func (s *Server) SlowMounts(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slowKV = n
+}
+
 // SetStandby makes this node a standby (health 429) or active again. A
-// standby answers 307 to the leader where SetLeader named one, else 500.
+// standby hands every call to the leader where SetLeader named one, or answers
+// 307 with its address where the caller forbids that; without a leader it
+// answers 500.
 func (s *Server) SetStandby(standby bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.standby = standby
 }
 
-// SetLeader names the base URL that a standby redirects to.
-func (s *Server) SetLeader(url string) {
+// SetLeader names the base URL of the active node, for a standby.
+func (s *Server) SetLeader(address string) error {
+	leader, err := url.Parse(address)
+	if err != nil {
+		return fmt.Errorf("set leader of sandbox vault: %w", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leader = url
+	s.leader = leader
+	return nil
 }
 
 // SetHealth makes sys/health alone answer this status (472 a disaster recovery
@@ -296,7 +333,8 @@ func (s *Server) settle() {
 // used.
 type mount struct {
 	path       string // with the trailing slash
-	kind       string // kv, database, ssh, transit, approle
+	uuid       string
+	kind       string // kv, database, ssh, pki, transit, approle
 	accessor   string
 	defaultTTL time.Duration
 	maxTTL     time.Duration
@@ -305,6 +343,7 @@ type mount struct {
 	configs  map[string]*dbConfig
 	dbRoles  map[string]*dbRole
 	ssh      *sshEngine
+	pki      *pkiEngine
 	transit  map[string]*transitKey
 	appRoles map[string]*appRole
 }

@@ -4,8 +4,10 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,15 +35,16 @@ type sshRole struct {
 	defaultExtensions map[string]string
 	allowedExtensions []string
 	allowEmpty        bool // allow_empty_principals
+	keyIDs            bool // allow_user_key_ids
 }
 
 func sshRoutes() []route {
 	return []route{
-		{pattern: "config/ca", upsert: true, ops: ops{opRead: (*Server).readSSHCA, opUpdate: (*Server).writeSSHCA, opDelete: (*Server).deleteSSHCA}},
+		{pattern: "config/ca", ops: ops{opRead: (*Server).readSSHCA, opUpdate: (*Server).writeSSHCA, opDelete: (*Server).deleteSSHCA}},
 		{pattern: "public_key", open: true, ops: ops{opRead: (*Server).sshPublicKey}},
 		{pattern: "roles", ops: ops{opList: (*Server).listSSHRoles}},
-		{pattern: "roles/{name}", upsert: true, ops: ops{opRead: (*Server).readSSHRole, opUpdate: (*Server).writeSSHRole, opDelete: (*Server).deleteSSHRole}},
-		{pattern: "sign/{name}", upsert: true, ops: ops{opUpdate: (*Server).signSSH}},
+		{pattern: "roles/{name}", ops: ops{opRead: (*Server).readSSHRole, opUpdate: (*Server).writeSSHRole, opDelete: (*Server).deleteSSHRole}},
+		{pattern: "sign/{name}", ops: ops{opUpdate: (*Server).signSSH}},
 	}
 }
 
@@ -90,13 +93,22 @@ func (s *Server) deleteSSHCA(r *request) (*response, error) {
 
 func (s *Server) sshPublicKey(r *request) (*response, error) {
 	if r.mount.ssh.signer == nil {
-		return nil, badRequest("keys haven't been configured yet")
+		return nil, notFound()
 	}
 	return &response{text: r.mount.ssh.authority()}, nil
 }
 
 func (s *Server) listSSHRoles(r *request) (*response, error) {
-	return listing(slices.Sorted(maps.Keys(r.mount.ssh.roles)))
+	resp, err := listing(slices.Sorted(maps.Keys(r.mount.ssh.roles)))
+	if err != nil {
+		return nil, err
+	}
+	info := map[string]any{}
+	for name := range r.mount.ssh.roles {
+		info[name] = map[string]any{"key_type": "ca"}
+	}
+	resp.data["key_info"] = info
+	return resp, nil
 }
 
 func (s *Server) writeSSHRole(r *request) (*response, error) {
@@ -106,7 +118,7 @@ func (s *Server) writeSSHRole(r *request) (*response, error) {
 		allowedUsers: in.list("allowed_users"), defaultUser: in.text("default_user"),
 		ttl: in.duration("ttl"), maxTTL: in.duration("max_ttl"),
 		defaultExtensions: in.textMap("default_extensions"), allowedExtensions: in.list("allowed_extensions"),
-		allowEmpty: in.flag("allow_empty_principals", false),
+		allowEmpty: in.flag("allow_empty_principals", false), keyIDs: in.flag("allow_user_key_ids", false),
 	}
 	kind := in.text("key_type")
 	switch {
@@ -114,12 +126,14 @@ func (s *Server) writeSSHRole(r *request) (*response, error) {
 		return nil, in.err
 	case kind == "":
 		return nil, badRequest("missing key type")
+	case kind == "otp" && role.defaultUser == "":
+		return nil, badRequest("missing default user")
+	case kind == "otp":
+		return nil, badRequest("key type %q is not modelled by this sandbox", kind)
 	case kind != "ca":
-		return nil, badRequest("invalid key type %q", kind)
+		return nil, badRequest("invalid key type")
 	case !role.users && !role.hosts:
 		return nil, badRequest("Either 'allow_user_certificates' or 'allow_host_certificates' must be set to 'true'")
-	case role.ttl < 0 || role.maxTTL < 0:
-		return nil, badRequest("ttl and max_ttl must not be negative")
 	case role.maxTTL > 0 && role.ttl > role.maxTTL:
 		return nil, badRequest(`"ttl" value must be less than "max_ttl" when both are specified`)
 	}
@@ -141,6 +155,10 @@ func (s *Server) readSSHRole(r *request) (*response, error) {
 		"allowed_users": strings.Join(role.allowedUsers, ","), "default_user": role.defaultUser,
 		"ttl": seconds(role.ttl), "max_ttl": seconds(role.maxTTL), "default_extensions": extensions,
 		"allowed_extensions": strings.Join(role.allowedExtensions, ","), "allow_empty_principals": role.allowEmpty,
+		"allow_user_key_ids": role.keyIDs, "algorithm_signer": "default", "allow_bare_domains": false, "allow_subdomains": false,
+		"allowed_critical_options": "", "allowed_domains": "", "allowed_domains_template": false, "allowed_user_key_lengths": map[string]any{},
+		"allowed_users_template": false, "default_critical_options": map[string]any{}, "default_extensions_template": false,
+		"default_user_template": false, "key_id_format": "", "not_before_duration": seconds(sshBackdate),
 	}}, nil
 }
 
@@ -157,15 +175,9 @@ func (s *Server) signSSH(r *request) (*response, error) {
 	if role == nil {
 		return nil, badRequest("Unknown role: %s", r.vars["name"])
 	}
-	if e.signer == nil {
-		return nil, badRequest("keys haven't been configured yet")
-	}
-	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(in.require("public_key")))
-	if in.err != nil {
-		return nil, in.err
-	}
-	if _, isCert := key.(*ssh.Certificate); err != nil || isCert || len(strings.TrimSpace(string(rest))) > 0 {
-		return nil, badRequest("failed to parse public_key as SSH key")
+	key, err := readSSHKey(in)
+	if err != nil {
+		return nil, err
 	}
 	kind, err := role.certType(in)
 	if err != nil {
@@ -183,11 +195,17 @@ func (s *Server) signSSH(r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+	keyID, err := role.keyID(r, key)
+	if err != nil {
+		return nil, err
+	}
+	if e.signer == nil {
+		return nil, errors.New("error creating signer: no keys configured")
+	}
 	now := s.clock.Now()
-	sum := sha256.Sum256(key.Marshal())
 	cert := &ssh.Certificate{
 		Key: key, Serial: randomSerial(), CertType: kind, ValidPrincipals: principals,
-		KeyId:       fmt.Sprintf("vault-%s-%s", r.token.displayName, hex.EncodeToString(sum[:])),
+		KeyId:       keyID,
 		ValidAfter:  uint64(now.Add(-sshBackdate).Unix()),
 		ValidBefore: uint64(now.Add(ttl).Unix()),
 		Permissions: ssh.Permissions{Extensions: extensions},
@@ -199,6 +217,44 @@ func (s *Server) signSSH(r *request) (*response, error) {
 	return &response{data: map[string]any{
 		"serial_number": strconv.FormatUint(cert.Serial, 16), "signed_key": string(ssh.MarshalAuthorizedKey(cert)),
 	}}, nil
+}
+
+// readSSHKey reads the public key as the real one does, which looks at the
+// second word alone.
+func readSSHKey(in *fields) (ssh.PublicKey, error) {
+	text := in.require("public_key")
+	if in.err != nil {
+		return nil, in.err
+	}
+	words := strings.SplitN(text, " ", 3)
+	if len(words) > 1 {
+		text = words[1]
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil {
+		return nil, badRequest("failed to parse public_key as SSH key: %s", err)
+	}
+	key, err := ssh.ParsePublicKey(raw)
+	if err != nil {
+		return nil, badRequest("failed to parse public_key as SSH key: %s", err)
+	}
+	return key, nil
+}
+
+// keyID is the caller's where the role allows that. It is what sshd logs.
+func (role *sshRole) keyID(r *request, key ssh.PublicKey) (string, error) {
+	asked := r.in.text("key_id")
+	if r.in.err != nil {
+		return "", r.in.err
+	}
+	if asked != "" && !role.keyIDs {
+		return "", badRequest("setting key_id is not allowed by role")
+	}
+	if asked != "" {
+		return asked, nil
+	}
+	sum := sha256.Sum256(key.Marshal())
+	return fmt.Sprintf("vault-%s-%s", r.token.displayName, hex.EncodeToString(sum[:])), nil
 }
 
 func randomSerial() uint64 {
@@ -220,7 +276,7 @@ func (role *sshRole) certType(in *fields) (uint32, error) {
 		}
 		return ssh.HostCert, nil
 	default:
-		return 0, badRequest("unknown cert_type %q", kind)
+		return 0, badRequest("cert_type must be either 'user' or 'host'")
 	}
 }
 
@@ -237,6 +293,9 @@ func (role *sshRole) principals(in *fields) ([]string, error) {
 			return nil, nil
 		}
 		return nil, badRequest("empty valid principals not allowed by role")
+	}
+	if len(role.allowedUsers) == 0 && role.defaultUser == "" {
+		return nil, badRequest("role is not configured to allow any principals")
 	}
 	slices.Sort(asked)
 	asked = slices.Compact(asked)

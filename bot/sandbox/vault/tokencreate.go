@@ -20,8 +20,12 @@ type tokenRole struct {
 	orphan         bool
 	renewable      bool
 	noDefault      bool
+	kind           string // token_type
 	explicitMax    time.Duration
 	period         time.Duration
+	oldExplicitMax time.Duration // as given without the prefix token_
+	oldPeriod      time.Duration
+	oldCIDRs       []netip.Prefix
 	numUses        int
 	pathSuffix     string
 	cidrs          []netip.Prefix
@@ -30,7 +34,7 @@ type tokenRole struct {
 func (s *Server) writeTokenRole(r *request) (*response, error) {
 	role := s.roles[r.vars["role"]]
 	if role == nil {
-		role = &tokenRole{name: r.vars["role"], renewable: true}
+		role = &tokenRole{name: r.vars["role"], renewable: true, kind: "default-service"}
 	}
 	updated := *role
 	if err := updated.read(r.in); err != nil {
@@ -50,19 +54,28 @@ func (role *tokenRole) read(in *fields) error {
 			*to = cleanPolicies(in.list(name), false)
 		}
 	}
-	for _, prefix := range []string{"", "token_"} { // Vault takes both spellings
-		if n := prefix + "explicit_max_ttl"; in.has(n) {
-			role.explicitMax = in.duration(n)
+	for _, spelling := range []struct { // Vault takes both
+		prefix           string
+		explicit, period *time.Duration
+		cidrs            *[]netip.Prefix
+	}{
+		{"", &role.oldExplicitMax, &role.oldPeriod, &role.oldCIDRs},
+		{"token_", &role.explicitMax, &role.period, &role.cidrs},
+	} {
+		if n := spelling.prefix + "explicit_max_ttl"; in.has(n) {
+			*spelling.explicit = in.duration(n)
+			role.explicitMax = *spelling.explicit
 		}
-		if n := prefix + "period"; in.has(n) {
-			role.period = in.duration(n)
+		if n := spelling.prefix + "period"; in.has(n) {
+			*spelling.period = in.duration(n)
+			role.period = *spelling.period
 		}
-		if n := prefix + "bound_cidrs"; in.has(n) {
+		if n := spelling.prefix + "bound_cidrs"; in.has(n) {
 			cidrs, err := parseCIDRs(in.list(n))
 			if err != nil {
 				return err
 			}
-			role.cidrs = cidrs
+			*spelling.cidrs, role.cidrs = cidrs, cidrs
 		}
 	}
 	role.orphan = in.flag("orphan", role.orphan)
@@ -74,15 +87,37 @@ func (role *tokenRole) read(in *fields) error {
 	if in.has("path_suffix") {
 		role.pathSuffix = in.text("path_suffix")
 	}
-	switch kind := in.text("token_type"); kind {
-	case "", "default-service", "service":
-	default:
-		return badRequest("token_type %q is not modelled by this sandbox", kind)
+	if in.err == nil && role.numUses < 0 {
+		return badRequest("error parsing role fields: 'token_num_uses' cannot be negative")
 	}
-	if role.explicitMax < 0 || role.period < 0 || role.numUses < 0 {
-		return badRequest("negative values are not allowed in a token role")
+	switch kind := in.text("token_type"); kind {
+	case "":
+	case "default-service", "service":
+		role.kind = kind
+	case "batch", "default-batch":
+		if !role.orphan {
+			return badRequest("'token_type' cannot be 'batch' when role is set to generate non-orphan tokens")
+		}
+		return badRequest("token_type %q is not modelled by this sandbox", kind)
+	default:
+		return badRequest("invalid 'token_type' value %q", kind)
 	}
 	return in.err
+}
+
+func tokenRoleExists(s *Server, r *request) bool { return s.roles[r.vars["role"]] != nil }
+
+// cidrTexts writes a range of one address as that address, as Vault does.
+func cidrTexts(in []netip.Prefix) []string {
+	out := []string{}
+	for _, p := range in {
+		if p.IsSingleIP() {
+			out = append(out, p.Addr().String())
+			continue
+		}
+		out = append(out, p.String())
+	}
+	return out
 }
 
 func parseCIDRs(in []string) ([]netip.Prefix, error) {
@@ -91,18 +126,22 @@ func parseCIDRs(in []string) ([]netip.Prefix, error) {
 		if !strings.Contains(t, "/") {
 			a, err := netip.ParseAddr(t)
 			if err != nil {
-				return nil, badRequest("error parsing address %q", t)
+				return nil, errAddress(t)
 			}
 			out = append(out, netip.PrefixFrom(a, a.BitLen()))
 			continue
 		}
 		p, err := netip.ParsePrefix(t)
 		if err != nil {
-			return nil, badRequest("error parsing address %q", t)
+			return nil, errAddress(t)
 		}
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+func errAddress(text string) error {
+	return badRequest("error parsing role fields: error parsing address %q: Unable to convert %q to an IPv4 or IPv6 address, or a UNIX Socket", text, text)
 }
 
 func (s *Server) readTokenRole(r *request) (*response, error) {
@@ -110,15 +149,24 @@ func (s *Server) readTokenRole(r *request) (*response, error) {
 	if role == nil {
 		return nil, notFound()
 	}
-	return &response{data: map[string]any{
+	data := map[string]any{
 		"name": role.name, "allowed_policies": orEmpty(role.allowed), "allowed_policies_glob": orEmpty(role.allowedGlob),
 		"disallowed_policies": orEmpty(role.disallowed), "disallowed_policies_glob": orEmpty(role.disallowedGlob),
 		"orphan": role.orphan, "renewable": role.renewable, "path_suffix": role.pathSuffix,
-		"explicit_max_ttl": seconds(role.explicitMax), "token_explicit_max_ttl": seconds(role.explicitMax),
-		"period": seconds(role.period), "token_period": seconds(role.period),
-		"token_no_default_policy": role.noDefault, "token_num_uses": role.numUses,
-		"token_type": "default-service", "token_bound_cidrs": role.cidrs,
-	}}, nil
+		"explicit_max_ttl": seconds(role.oldExplicitMax), "token_explicit_max_ttl": seconds(role.explicitMax),
+		"period": seconds(role.oldPeriod), "token_period": seconds(role.period), "allowed_entity_aliases": nil,
+		"token_no_default_policy": role.noDefault, "token_type": role.kind,
+	}
+	if role.numUses > 0 {
+		data["token_num_uses"] = role.numUses
+	}
+	if len(role.cidrs) > 0 {
+		data["token_bound_cidrs"] = cidrTexts(role.cidrs)
+	}
+	if len(role.oldCIDRs) > 0 {
+		data["bound_cidrs"] = cidrTexts(role.oldCIDRs)
+	}
+	return &response{data: data}, nil
 }
 
 func orEmpty(in []string) []string {
@@ -187,7 +235,7 @@ func (t *token) readRequest(r *request, role *tokenRole) error {
 		t.displayName = strings.TrimSuffix("token-"+displayNameSanitizer.ReplaceAllString(name, "-"), "-")
 	}
 	id, orphan := in.text("id"), in.flag("no_parent", false)
-	if kind := in.text("type"); kind != "" && kind != "service" {
+	if kind := in.text("type"); role == nil && kind != "" && kind != "service" {
 		return badRequest("token type %q is not modelled by this sandbox", kind)
 	}
 	if in.err != nil {
@@ -299,17 +347,19 @@ func glob(pattern, text string) bool {
 
 // chooseTTL sets the end. Too much is clamped with a warning, never refused.
 func (t *token) chooseTTL(r *request, role *tokenRole) ([]string, error) {
-	ttl, period := r.in.duration("ttl"), r.in.duration("period")
-	t.explicitMax = r.in.duration("explicit_max_ttl")
-	if r.in.err != nil {
-		return nil, r.in.err
-	}
-	if ttl < 0 || period < 0 || t.explicitMax < 0 {
-		return nil, badRequest("ttl must be positive")
+	var ttl, period time.Duration
+	for _, wanted := range []struct {
+		name string
+		to   *time.Duration
+	}{{"explicit_max_ttl", &t.explicitMax}, {"period", &period}, {"ttl", &ttl}} {
+		if err := readTTL(r.in, wanted.name, wanted.to); err != nil {
+			return nil, err
+		}
 	}
 	if period > 0 && !r.token.root() {
 		return nil, badRequest("root or sudo privileges required to create periodic token")
 	}
+	t.askedPeriod = period
 	var warnings []string
 	limit := t.explicitMax
 	t.renewMax = limit
@@ -319,8 +369,6 @@ func (t *token) chooseTTL(r *request, role *tokenRole) ([]string, error) {
 			t.renewMax = role.explicitMax
 			if t.explicitMax > 0 {
 				warnings = append(warnings, fmt.Sprintf("Explicit max TTL specified both during creation call and in role; using the lesser value of %d seconds", seconds(limit)))
-			} else {
-				t.explicitMax = role.explicitMax
 			}
 		}
 		period = lesser(period, role.period)
@@ -334,6 +382,24 @@ func (t *token) chooseTTL(r *request, role *tokenRole) ([]string, error) {
 	}
 	t.creationTTL, t.period, t.expire = got, period, t.created.Add(got)
 	return append(warnings, more...), nil
+}
+
+// readTTL reads what the token store itself decodes, and so refuses in words
+// of its own.
+func readTTL(in *fields, name string, to *time.Duration) error {
+	text := in.text(name)
+	if in.err != nil || text == "" {
+		return in.err
+	}
+	d, err := parseDuration(text)
+	if err != nil {
+		return badRequest("%s", err)
+	}
+	if d < 0 {
+		return badRequest("%s must be positive", name)
+	}
+	*to = d
+	return nil
 }
 
 // lesser is the smaller of two limits, where zero is none.

@@ -23,12 +23,14 @@ type token struct {
 	leases       map[*lease]bool // the index that ending the token goes by
 	orphan       bool
 	renewable    bool
-	numUses      int // 0 without limit; -1 in its last request
+	entity       string // of the auth method's login
+	numUses      int    // 0 without limit; -1 in its last request
 
 	created     time.Time
 	creationTTL time.Duration
 	expire      time.Time     // zero without end
-	period      time.Duration // of a periodic token
+	period      time.Duration // of a periodic token, or of its role
+	askedPeriod time.Duration // the token's own: lookup shows it, and not the role's
 	// explicitMax is the limit as asked for: lookup shows it unclamped.
 	explicitMax time.Duration
 	// renewMax bounds renewals. For a role's token it is the role's value
@@ -41,6 +43,10 @@ type token struct {
 	ending  bool // its end has begun; nobody may use it, lookups say "bad token"
 	wrapped *wrapped
 }
+
+// rootPath is where the token of sys/init comes from. It has no lease, so that
+// lookups tell less of it.
+const rootPath = "auth/token/root"
 
 func (t *token) endedAt(now time.Time) bool { return !t.expire.IsZero() && !t.expire.After(now) }
 
@@ -77,14 +83,14 @@ func (s *Server) liveToken(id string) *token {
 
 func (s *Server) authenticate(r *request) (*token, error) {
 	if r.rawTok == "" {
-		return nil, errDenied()
+		return nil, errNoToken()
 	}
 	t := s.liveToken(r.rawTok)
 	if t == nil {
 		return nil, errInvalidToken()
 	}
 	if len(t.cidrs) > 0 && !fromAny(t.cidrs, r.http.RemoteAddr) {
-		return nil, errDenied()
+		return nil, errNoToken()
 	}
 	return t, nil
 }
@@ -157,7 +163,7 @@ func (s *Server) lookupToken(r *request) (*response, error) {
 	if id == "" {
 		id = r.rawTok
 	}
-	t := s.liveToken(id)
+	t := s.tokens[id]
 	if t == nil {
 		return nil, &apiError{403, []string{"bad token"}}
 	}
@@ -165,18 +171,23 @@ func (s *Server) lookupToken(r *request) (*response, error) {
 }
 
 func (s *Server) lookupAccessor(r *request) (*response, error) {
-	accessor := r.in.text("accessor")
-	if accessor == "" {
-		return nil, badRequest("missing accessor")
+	accessor, err := wantedAccessor(r)
+	if err != nil {
+		return nil, err
 	}
 	t := s.accessors[accessor]
-	switch {
-	case t == nil:
+	if t == nil {
 		return nil, coreError(400, "invalid accessor")
-	case t.ending:
-		return nil, &apiError{403, []string{"bad token"}}
 	}
 	return &response{data: s.describe(t, false)}, nil
+}
+
+func wantedAccessor(r *request) (string, error) {
+	accessor := r.in.text("accessor")
+	if r.in.err == nil && accessor == "" {
+		return "", coreError(400, "missing accessor")
+	}
+	return accessor, r.in.err
 }
 
 func (s *Server) describe(t *token, withID bool) map[string]any {
@@ -187,13 +198,18 @@ func (s *Server) describe(t *token, withID bool) map[string]any {
 	d := map[string]any{
 		"id": id, "accessor": t.accessor, "policies": t.policies, "path": t.path,
 		"display_name": t.displayName, "meta": t.meta, "type": t.kind, "orphan": t.orphan,
-		"renewable": t.renewable, "num_uses": max(t.numUses, 0), "entity_id": "",
+		"num_uses": t.numUses, "entity_id": t.entity,
 		"creation_time": t.created.Unix(), "creation_ttl": seconds(t.creationTTL),
-		"issue_time": stamp(t.created), "expire_time": nil, "ttl": int64(0),
-		"explicit_max_ttl": seconds(t.explicitMax),
+		"expire_time": nil, "ttl": int64(0), "explicit_max_ttl": seconds(t.explicitMax),
 	}
 	if t.meta == nil {
 		d["meta"] = nil
+	}
+	if t.ending {
+		d["num_uses"] = -1 // how Vault marks a token whose end has begun
+	}
+	if t.path != rootPath {
+		d["renewable"], d["issue_time"] = t.renewable, stamp(t.created)
 	}
 	if !t.expire.IsZero() {
 		d["expire_time"] = stamp(t.expire)
@@ -202,11 +218,11 @@ func (s *Server) describe(t *token, withID bool) map[string]any {
 	if t.role != "" {
 		d["role"] = t.role
 	}
-	if t.period > 0 {
-		d["period"] = seconds(t.period)
+	if t.askedPeriod > 0 {
+		d["period"] = seconds(t.askedPeriod)
 	}
 	if len(t.cidrs) > 0 {
-		d["bound_cidrs"] = t.cidrs
+		d["bound_cidrs"] = cidrTexts(t.cidrs)
 	}
 	if !t.renewed.IsZero() {
 		d["last_renewal"], d["last_renewal_time"] = stamp(t.renewed), t.renewed.Unix()
@@ -222,18 +238,22 @@ func (s *Server) authOf(t *token) map[string]any {
 	if !t.expire.IsZero() {
 		ttl = t.expire.Sub(s.clock.Now())
 	}
-	return map[string]any{
+	auth := map[string]any{
 		"client_token": t.id, "accessor": t.accessor, "policies": t.policies,
-		"token_policies": t.policies, "metadata": t.meta, "lease_duration": seconds(ttl),
-		"renewable": t.renewable, "entity_id": "", "token_type": t.kind, "orphan": t.orphan,
+		"metadata": t.meta, "lease_duration": seconds(ttl),
+		"renewable": t.renewable, "entity_id": t.entity, "token_type": t.kind, "orphan": t.orphan,
 		"mfa_requirement": nil, "num_uses": max(t.numUses, 0),
 	}
+	if len(t.policies) > 0 {
+		auth["token_policies"] = t.policies
+	}
+	return auth
 }
 
 func (s *Server) revokeAccessor(r *request) (*response, error) {
-	accessor := r.in.text("accessor")
-	if accessor == "" {
-		return nil, badRequest("missing accessor")
+	accessor, err := wantedAccessor(r)
+	if err != nil {
+		return nil, err
 	}
 	t := s.accessors[accessor]
 	if t == nil {
@@ -249,7 +269,7 @@ func (s *Server) revokeTokenByID(r *request) (*response, error) {
 	}
 	t := s.tokens[id]
 	if t == nil {
-		return &response{warnings: []string{"No token found with this ID"}}, nil
+		return nil, nil
 	}
 	return nil, s.revokeToken(t)
 }
@@ -264,6 +284,9 @@ func (s *Server) renewSelf(r *request) (*response, error) {
 		return nil, r.in.err
 	}
 	t, now := r.token, s.clock.Now()
+	if t.path == rootPath {
+		return nil, badRequest("invalid lease ID")
+	}
 	if !t.renewable || t.expire.IsZero() {
 		return nil, badRequest("lease is not renewable")
 	}
@@ -288,6 +311,9 @@ func cleanPolicies(in []string, withDefault bool) []string {
 	}
 	if withDefault && !slices.Contains(out, "root") {
 		out = append(out, "default")
+	}
+	if slices.Contains(out, "root") {
+		return []string{"root"} // it allows all that the others could
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

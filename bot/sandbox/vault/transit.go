@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,10 +31,10 @@ func (v transitVersion) public() string {
 func transitRoutes() []route {
 	return []route{
 		{pattern: "keys", ops: ops{opList: (*Server).listTransitKeys}},
-		{pattern: "keys/{name}", upsert: true, ops: ops{opRead: (*Server).readTransitKey, opUpdate: (*Server).createTransitKey}},
-		{pattern: "keys/{name}/rotate", upsert: true, ops: ops{opUpdate: (*Server).rotateTransitKey}},
-		{pattern: "sign/{name}", upsert: true, ops: ops{opUpdate: (*Server).transitSign}},
-		{pattern: "verify/{name}", upsert: true, ops: ops{opUpdate: (*Server).transitVerify}},
+		{pattern: "keys/{name}", ops: ops{opRead: (*Server).readTransitKey, opUpdate: (*Server).createTransitKey, opDelete: (*Server).deleteTransitKey}},
+		{pattern: "keys/{name}/rotate", ops: ops{opUpdate: (*Server).rotateTransitKey}},
+		{pattern: "sign/{name}", ops: ops{opUpdate: (*Server).transitSign}},
+		{pattern: "verify/{name}", ops: ops{opUpdate: (*Server).transitVerify}},
 	}
 }
 
@@ -45,6 +46,9 @@ func (s *Server) createTransitKey(r *request) (*response, error) {
 	name, kind := r.vars["name"], r.in.text("type")
 	if r.in.err != nil {
 		return nil, r.in.err
+	}
+	if kind != "ed25519" && !slices.Contains(otherKeyTypes, kind) {
+		return nil, badRequest("unknown key type %s", kind)
 	}
 	if kind != "ed25519" {
 		return nil, badRequest("key type %q is not modelled by this sandbox: ask for ed25519", kind)
@@ -60,10 +64,24 @@ func (s *Server) createTransitKey(r *request) (*response, error) {
 	return &response{data: k.describe()}, nil
 }
 
+// otherKeyTypes are those that Vault has and this sandbox has not.
+var otherKeyTypes = []string{
+	"", "aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-2048", "rsa-3072", "rsa-4096", "hmac",
+}
+
+// deleteTransitKey refuses: deletion_allowed is never set here.
+func (s *Server) deleteTransitKey(r *request) (*response, error) {
+	name := r.vars["name"]
+	if r.mount.transit[name] == nil {
+		return nil, badRequest("error deleting policy %s: could not delete key; not found", name)
+	}
+	return nil, badRequest("error deleting policy %s: deletion is not allowed for this key", name)
+}
+
 func (s *Server) rotateTransitKey(r *request) (*response, error) {
 	k := r.mount.transit[r.vars["name"]]
 	if k == nil {
-		return nil, badRequest("no existing key named %s could be found", r.vars["name"])
+		return nil, badRequest("key not found")
 	}
 	if err := s.addTransitVersion(k); err != nil {
 		return nil, err
@@ -84,7 +102,7 @@ func (k *transitKey) describe() map[string]any {
 	keys := map[string]any{}
 	for i, v := range k.versions {
 		keys[strconv.Itoa(i+1)] = map[string]any{
-			"name": "ed25519", "public_key": v.public(), "creation_time": stamp(v.created), "certificate_chain": "",
+			"name": "ed25519", "public_key": v.public(), "creation_time": stamp(v.created), "certificate_chain": "", "hybrid_public_key": "",
 		}
 	}
 	return map[string]any{
@@ -104,11 +122,12 @@ func (s *Server) readTransitKey(r *request) (*response, error) {
 	return &response{data: k.describe()}, nil
 }
 
-// transitInput finds the key and decodes the base64 input of sign and verify.
-func transitInput(r *request) (*transitKey, []byte, error) {
+// transitInput finds the key and decodes the base64 input of sign and verify,
+// which refuse in different words.
+func transitInput(r *request, absent, undecodable string) (*transitKey, []byte, error) {
 	k := r.mount.transit[r.vars["name"]]
 	if k == nil {
-		return nil, nil, badRequest("signing key not found")
+		return nil, nil, badRequest("%s", absent)
 	}
 	if r.in.has("batch_input") {
 		return nil, nil, badRequest("batch_input is not modelled by this sandbox")
@@ -118,13 +137,13 @@ func transitInput(r *request) (*transitKey, []byte, error) {
 		return nil, nil, r.in.err
 	}
 	if err != nil {
-		return nil, nil, badRequest("unable to decode input as base64: %s", err)
+		return nil, nil, badRequest("%s: %s", undecodable, err)
 	}
 	return k, input, nil
 }
 
 func (s *Server) transitSign(r *request) (*response, error) {
-	k, input, err := transitInput(r)
+	k, input, err := transitInput(r, "signing key not found", "unable to decode input")
 	if err != nil {
 		return nil, err
 	}
@@ -135,33 +154,45 @@ func (s *Server) transitSign(r *request) (*response, error) {
 	if number == 0 {
 		number = len(k.versions)
 	}
-	if number < 0 || number > len(k.versions) {
-		return nil, badRequest("requested version for signing is higher than the latest key version")
+	if number < 0 {
+		return nil, badRequest("requested version for signing is negative")
+	}
+	if number > len(k.versions) {
+		return nil, errors.New("requested version for signing is higher than the latest key version")
 	}
 	v := k.versions[number-1]
 	signature := base64.StdEncoding.EncodeToString(ed25519.Sign(v.key, input))
 	return &response{data: map[string]any{
-		"signature": fmt.Sprintf("vault:v%d:%s", number, signature), "key_version": number, "public_key": v.public(),
+		"signature": fmt.Sprintf("vault:v%d:%s", number, signature), "key_version": number,
 	}}, nil
 }
 
 func (s *Server) transitVerify(r *request) (*response, error) {
-	k, input, err := transitInput(r)
+	if _, given := r.in.m["signature"]; !given && r.mount.transit[r.vars["name"]] != nil {
+		return nil, badRequest("missing one of 'signature', 'hmac' or 'cmac' arguments to verify")
+	}
+	k, input, err := transitInput(r, "signature verification key not found", "failed to parse item: failed to parse input")
 	if err != nil {
 		return nil, err
 	}
-	text := r.in.require("signature")
+	text := r.in.text("signature")
 	if r.in.err != nil {
 		return nil, r.in.err
 	}
 	rest, ok := strings.CutPrefix(text, "vault:v")
-	version, encoded, cut := strings.Cut(rest, ":")
-	if !ok || !cut {
+	if !ok {
 		return nil, badRequest("invalid signature: no prefix")
 	}
+	version, encoded, cut := strings.Cut(rest, ":")
+	if !cut {
+		return nil, badRequest("invalid signature: wrong number of fields")
+	}
 	number, err := strconv.Atoi(version)
-	if err != nil || number < 1 {
+	if err != nil {
 		return nil, badRequest("invalid signature: version number could not be decoded")
+	}
+	if number < 1 {
+		return nil, badRequest("ciphertext or signature version is disallowed by policy (too old)")
 	}
 	if number > len(k.versions) {
 		return nil, badRequest("invalid signature: version is too new")
