@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,41 +20,108 @@ import (
 
 // Options are the flags of `tac demo`.
 type Options struct {
-	Once   bool   // play the stories and end; else stay up afterwards
-	Dir    string // where files for trying further go; empty: a temporary folder
-	Listen string // where tac listens; empty: a free port of this machine
+	Once   bool      // play the stories and end; else stay up afterwards
+	Dir    string    // where files for trying further go; empty: a temporary folder
+	Listen string    // where tac listens; empty: a free port of this machine
+	Vault  *OwnVault // a Vault that the person runs; nil: the sandbox's
 	Out    io.Writer
 	Log    io.Writer // nil: nowhere
+
+	rehearsal *rehearsal
+}
+
+// rehearsal is what a test of --vault changes: a clock that its own Vault
+// shares, and how time passes.
+type rehearsal struct {
+	name  string
+	clock *sandbox.Clock
+	sleep func(context.Context, time.Duration) error
+	met   func(*World)
 }
 
 // ErrFailed says that a claim the demo made did not hold.
 var ErrFailed = errors.New("a claim of the demo did not hold")
 
-// Run plays the demo. It ends with ErrFailed unless every claim held.
-func Run(ctx context.Context, o Options) error {
+// Run plays the demo. It ends with ErrFailed unless every claim held, and
+// with ErrVault where the person's own Vault cannot be used.
+func Run(ctx context.Context, o Options) (err error) {
 	d := &telling{out: o.Out, ctx: ctx, listen: o.Listen}
 	log := slog.New(slog.DiscardHandler)
 	if o.Log != nil {
 		log = slog.New(slog.NewTextHandler(o.Log, nil))
 	}
-	start := night
-	if !o.Once {
-		// Whoever goes on trying afterwards should find today's date.
-		start = time.Now().Add(-moved).UTC()
+	setting, err := d.setting(o)
+	if err != nil {
+		return err
 	}
-	w, err := NewWorld(ctx, Setting{Clock: sandbox.NewRunningClock(start), Log: log, Files: rotaFrom(start)})
+	setting.Log = log
+	// Whatever happens, somebody else's Vault is left as it was found, while
+	// the database is still there to have its users removed.
+	defer func() {
+		err = errors.Join(err, d.leave())
+		if d.world != nil {
+			d.world.Close()
+		}
+	}()
+	w, err := NewWorld(ctx, setting)
+	var unusable *vaultError
+	if errors.As(err, &unusable) {
+		return unusable
+	}
 	if err != nil {
 		return fmt.Errorf("start the demo: %w", err)
 	}
-	defer w.Close()
 	d.world = w
+	if d.ground == nil {
+		if d.ground, err = newPlayground(w); err != nil {
+			return fmt.Errorf("start the demo: %w", err)
+		}
+	}
 	w.Alerts = d.alerted
-	d.opening(start)
+	d.opening()
+	return d.perform(o)
+}
+
+// setting chooses the ground and the time of the demo.
+func (d *telling) setting(o Options) (Setting, error) {
+	if o.Vault == nil {
+		start := night
+		if !o.Once {
+			// Whoever goes on trying afterwards should find today's date.
+			start = time.Now().Add(-moved).UTC()
+		}
+		return Setting{Clock: sandbox.NewRunningClock(start), Files: rotaFrom(start)}, nil
+	}
+	r := o.rehearsal
+	if r == nil {
+		r = &rehearsal{clock: sandbox.NewRunningClock(time.Now()), sleep: sleep}
+	}
+	g, err := newGuest(d.ctx, *o.Vault, r.name)
+	if err != nil {
+		return Setting{}, err
+	}
+	g.sleep, g.met = r.sleep, r.met
+	d.guest, d.ground = g, g
+	all, err := starter.Files()
+	if err != nil {
+		return Setting{}, err
+	}
+	files := rotaFrom(r.clock.Now())
+	maps.Copy(files, g.files(all))
+	return Setting{Clock: r.clock, Files: files, Vault: g.setUp}, nil
+}
+
+func (d *telling) perform(o Options) error {
 	if err := d.playAll(); err != nil {
 		return err
 	}
 	if err := d.log(); err != nil {
 		return err
+	}
+	if o.Once {
+		if err := d.leave(); err != nil {
+			d.printf("%v\n", err)
+		}
 	}
 	d.printf("\ndemo: %d checks passed, %d failed\n", d.passed, d.failed)
 	if d.failed > 0 {
@@ -64,11 +133,42 @@ func Run(ctx context.Context, o Options) error {
 	return d.stay(o)
 }
 
+// leaveWithin bounds, in wall time, how long the leaving may take.
+const leaveWithin = time.Minute
+
+// leave takes everything of the demo out of the person's Vault, once.
+func (d *telling) leave() error {
+	g := d.guest
+	if g == nil {
+		return nil
+	}
+	d.guest = nil
+	d.printf("\nLeaving your Vault as it was found\n")
+	if d.world != nil {
+		for _, r := range d.world.Replicas() {
+			d.world.Stop(r)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), leaveWithin)
+	defer cancel()
+	left, err := g.leave(ctx)
+	d.check(err == nil, "nothing with the name %s is left in the Vault at %s", g.name, g.Address)
+	if len(left) > 0 {
+		d.printf("\nThis could not be removed; please do it yourself:\n  %s\n", strings.Join(left, "\n  "))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the Vault at %s is not as it was found: %w", ErrFailed, g.Address, err)
+	}
+	return nil
+}
+
 // telling is the narration: what is said, and what was claimed and held.
 type telling struct {
 	ctx            context.Context // of the one Run that made it
 	out            io.Writer
 	world          *World
+	ground         ground
+	guest          *guest // nil: no Vault but the sandbox's, or left already
 	one            *Replica
 	listen         string
 	passed, failed int
@@ -81,7 +181,7 @@ func (d *telling) printf(format string, args ...any) {
 
 // say tells what happens, stamped with the demo's own time.
 func (d *telling) say(format string, args ...any) {
-	d.printf("  %s  %s\n", d.world.Clock.Now().Format("15:04"), fmt.Sprintf(format, args...))
+	d.printf("  %s  %s\n", d.world.Clock.Now().Format(d.ground.tempo().stamp), fmt.Sprintf(format, args...))
 }
 
 // check states a claim and whether it held.
@@ -139,19 +239,28 @@ func (d *telling) until(what string, holds func() (bool, error)) error {
 	}
 }
 
-func (d *telling) opening(start time.Time) {
+func (d *telling) opening() {
 	w := d.world
+	place, vault := "in this one process, each part", "(tokens, KV v2, wrapping, transit, database, ssh)"
+	address := d.ground.vault().Address()
+	if g := d.guest; g != nil {
+		place, vault = "in this one process but Vault, which is yours, each part", "(yours: what the demo makes there is named "+g.name+" and goes with it)"
+	}
 	d.printf(`tac: just-in-time access by pull request.
 
-Everything below runs in this one process, each part behind its real protocol:
+Everything below runs %s behind its real protocol:
   GitHub      %s   (REST, git over HTTP, device sign-in, webhooks)
-  Vault       %s   (tokens, KV v2, wrapping, transit, database, ssh)
+  Vault       %s   %s
   Slack       %s
   PostgreSQL  %s          the thing that alice needs
   SSH         %s          the way that bob needs
-tac itself is the real one: only these addresses differ from production. The
-demo's clock starts on %s and is moved forward where a story says so.
-`, w.GitHub.URL(), w.Vault.URL(), w.Slack.URL(), w.Postgres.Addr(), w.SSH.Addr(), start.Format("Monday, 2 January 2006, 15:04 MST"))
+tac itself is the real one: only these addresses differ from production. `,
+		place, w.GitHub.URL(), address, vault, w.Slack.URL(), w.Postgres.Addr(), w.SSH.Addr())
+	if d.ground.sideBySide() {
+		d.printf("The\ntime is real, so stories that wait do so side by side; it takes about two minutes.\n")
+		return
+	}
+	d.printf("The\ndemo's clock starts on %s and is moved forward where a story says so.\n", w.Clock.Now().Format("Monday, 2 January 2006, 15:04 MST"))
 }
 
 // night is when `demo --once` begins: alice is on call and nobody else is up.
@@ -171,43 +280,98 @@ func rotaFrom(start time.Time) map[string]string {
 	return map[string]string{roles: strings.Replace(all[roles], "start: 2026-01-05T09:00:00", week, 1)}
 }
 
+// pause is a time that a story waits for; it goes on with then.
+type pause struct {
+	told   string
+	length time.Duration
+	then   func() (*pause, error)
+}
+
+// scene is a story. One that was begun may wait.
+type scene struct {
+	title string
+	play  func() (*pause, error)
+	due   time.Time // of a story that waits
+}
+
 func (d *telling) playAll() error {
 	if err := d.start("one"); err != nil {
 		return err
 	}
-	scenes := []struct {
-		title string
-		play  func() error
-	}{
-		{"a. On call: access at once, and gone when its time is over", d.onCall},
-		{"b. More than policy gives at once: people decide, and the one who asked does not count", d.reviewed},
-		{"c. A stranger is refused, and told what would have worked", d.stranger},
-		{"d. Going around the rules: a push after the approval, a grant pushed straight to main", d.around},
-		{"e. The bot is killed in the middle of an issue", d.killed},
-	}
-	for _, s := range scenes {
+	var waiting []scene
+	for _, s := range []scene{
+		{title: "a. On call: access at once, and gone when its time is over", play: d.onCall},
+		{title: "b. More than policy gives at once: people decide, and the one who asked does not count", play: d.reviewed},
+		{title: "c. A stranger is refused, and told what would have worked", play: d.stranger},
+		{title: "d. Going around the rules: a push after the approval, a grant pushed straight to main", play: d.around},
+		{title: "e. The bot is killed in the middle of an issue", play: d.killed},
+	} {
 		d.printf("\n%s\n", s.title)
-		if err := s.play(); err != nil {
-			d.check(false, "the story could not be told to its end: %v", err)
-			return fmt.Errorf("%w: %w", ErrFailed, err)
+		rest, err := d.play(s)
+		if err != nil {
+			return err
 		}
+		waiting = append(waiting, rest...)
+	}
+	for len(waiting) > 0 {
+		slices.SortStableFunc(waiting, func(a, b scene) int { return a.due.Compare(b.due) })
+		next := waiting[0]
+		if left := next.due.Sub(d.world.Clock.Now()); left > 0 {
+			d.printf("\n  ... %s pass ...\n", left.Round(time.Second))
+			if err := d.ground.pass(d.ctx, left); err != nil {
+				return err
+			}
+		}
+		d.printf("\n%s (continued)\n", next.title)
+		rest, err := d.play(next)
+		if err != nil {
+			return err
+		}
+		waiting = append(waiting[1:], rest...)
 	}
 	return nil
 }
 
+// play tells a story, to its end or to where it has to wait: then it is
+// returned. Time that can be moved is moved instead.
+func (d *telling) play(s scene) ([]scene, error) {
+	p, err := s.play()
+	for err == nil && p != nil {
+		if d.ground.sideBySide() {
+			due := d.world.Clock.Now().Add(p.length)
+			d.say("... %s; this story goes on at %s ...", p.told, due.Format(d.ground.tempo().stamp))
+			return []scene{{title: s.title, play: p.then, due: due}}, nil
+		}
+		d.say("... %s ...", p.told)
+		if err = d.ground.pass(d.ctx, p.length); err == nil {
+			p, err = p.then()
+		}
+	}
+	if err == nil {
+		return nil, nil
+	}
+	if d.ctx.Err() != nil {
+		return nil, d.ctx.Err() // somebody pressed Ctrl-C, which disproves nothing
+	}
+	d.check(false, "the story could not be told to its end: %v", err)
+	return nil, fmt.Errorf("%w: %w", ErrFailed, err)
+}
+
 // start runs a replica, which the stories go on with.
 func (d *telling) start(name string) error {
-	r, err := d.world.NewReplica(name, func(c *server.Config, _ *server.Options) {
+	r, err := d.world.NewReplica(name, func(c *server.Config, o *server.Options) {
+		o.Unchecked = false
 		if d.listen != "" {
 			c.Listen = d.listen
 		}
+		d.ground.dress(c)
 	})
 	if err != nil {
 		return err
 	}
 	d.world.Run(d.ctx, r)
 	d.one = r
-	return nil
+	return d.until("tac has looked at its set-up and is ready", func() (bool, error) { return r.Ready(d.ctx) })
 }
 
 // log shows the grants repository's own history, newest last.

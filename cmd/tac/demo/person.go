@@ -118,6 +118,20 @@ func (p *Person) Revoke(ctx context.Context, r *Replica, id grants.ID, reason st
 	return v, p.call(ctx, r, http.MethodPost, "/api/v1/grants/"+string(id)+"/revoke", "", map[string]string{"reason": reason}, &v)
 }
 
+// Ready asks a replica whether it is ready to give access.
+func (r *Replica) Ready(ctx context.Context) (bool, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL()+"/readyz", nil)
+	if err != nil {
+		return false, fmt.Errorf("make the request: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false, fmt.Errorf("ask whether tac is ready: %w", err)
+	}
+	defer response.Body.Close()
+	return response.StatusCode == http.StatusOK, nil
+}
+
 func (p *Person) call(ctx context.Context, r *Replica, method, path, key string, in, out any) error {
 	var body io.Reader
 	if in != nil {

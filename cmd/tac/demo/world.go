@@ -7,6 +7,10 @@
 //	person.go  what somebody does: through tac's API, and on GitHub
 //	scenes.go  the five stories that `tac demo` tells
 //	demo.go    the telling, and the checking of every claim
+//	sessions.go  opening the sessions that a credential is for
+//	evidence.go  where claims are looked up: Vault itself, the database itself
+//	ground.go  what the stories stand on: the sandbox's Vault, whose clock can
+//	           be moved, or (guest.go, leave.go) one that the person runs
 package demo
 
 import (
@@ -54,7 +58,7 @@ type World struct {
 	Steps  func(replica string, id grants.ID, step grants.Step, err error)
 	Alerts func(replica string, id grants.ID, why string)
 
-	identity vaultlease.Identity
+	vault    server.Vault
 	mu       sync.Mutex
 	replicas []*Replica
 }
@@ -74,6 +78,10 @@ type Setting struct {
 	// Files are changed or added in the grants repository; an empty
 	// content takes a file away.
 	Files map[string]string
+	// Vault sets up the Vault that replicas use, and says how they log in
+	// there; nil: the sandbox's own is started and set up. World.Vault is
+	// nil where it is set.
+	Vault func(context.Context, *World) (server.Vault, error)
 }
 
 // NewWorld starts all servers, and no replica yet. Close ends them.
@@ -87,15 +95,13 @@ func NewWorld(ctx context.Context, o Setting) (w *World, err error) {
 	if w.GitHub, err = github.New(o.Clock); err != nil {
 		return w, err
 	}
-	if w.Vault, err = vault.New(o.Clock); err != nil {
-		return w, err
-	}
 	if w.Slack, err = slack.New(o.Clock); err != nil {
 		return w, err
 	}
 	if w.Postgres, err = target.NewPostgres(o.Clock); err != nil {
 		return w, err
 	}
+	w.Postgres.AddGroup(group)
 	if w.SSH, err = target.NewSSH(o.Clock); err != nil {
 		return w, err
 	}
@@ -103,7 +109,11 @@ func NewWorld(ctx context.Context, o Setting) (w *World, err error) {
 	if err := w.setUpGitHub(o.Files); err != nil {
 		return w, fmt.Errorf("set up GitHub: %w", err)
 	}
-	if err := w.setUpVault(ctx); err != nil {
+	setUpVault := o.Vault
+	if setUpVault == nil {
+		setUpVault = sandboxVault
+	}
+	if w.vault, err = setUpVault(ctx, w); err != nil {
 		return w, fmt.Errorf("set up Vault: %w", err)
 	}
 	w.setUpSlack()
@@ -187,17 +197,19 @@ func (w *World) files(changed map[string]string) (map[string]string, error) {
 	}
 	pg := fmt.Sprintf(`psql -h %s -p %d -U "$TAC_USERNAME" payments`, w.Postgres.Host(), w.Postgres.Port())
 	ssh := fmt.Sprintf("ssh -p %d deploy@%s", w.SSH.Port(), w.SSH.Host())
-	const resources = "policies/resources.yaml"
-	all[resources] = strings.NewReplacer(
-		`psql -h db.internal -U "$TAC_USERNAME" payments`, pg,
-		"ssh deploy@bastion.internal", ssh,
-	).Replace(all[resources])
 	for path, content := range changed {
 		if content == "" {
 			delete(all, path)
 			continue
 		}
 		all[path] = content
+	}
+	const resources = "policies/resources.yaml"
+	if all[resources] != "" {
+		all[resources] = strings.NewReplacer(
+			`psql -h db.internal -U "$TAC_USERNAME" payments`, pg,
+			"ssh deploy@bastion.internal", ssh,
+		).Replace(all[resources])
 	}
 	return all, nil
 }
@@ -214,19 +226,26 @@ func (w *World) VaultAdmin() (*api.Client, error) {
 	return client, nil
 }
 
+// group is the role in the database whose rights people get.
+const group = "payments_rw"
+
 // Targets are what the demo's resources are in Vault.
 var Targets = []grants.Target{
 	{Engine: "database", Path: "database/creds/postgres-prod", Policy: "tac-postgres-prod"},
 	{Engine: "ssh", Path: "ssh/sign/bastion", Policy: "tac-bastion", Principals: []string{"deploy"}, Slice: 10 * time.Minute},
 }
 
-func (w *World) setUpVault(ctx context.Context) error {
+// sandboxVault starts the sandbox's Vault and sets it up.
+func sandboxVault(ctx context.Context, w *World) (none server.Vault, err error) {
+	if w.Vault, err = vault.New(w.Clock); err != nil {
+		return none, err
+	}
 	admin, err := w.VaultAdmin()
 	if err != nil {
-		return err
+		return none, err
 	}
 	if err := w.Vault.MountDatabase("database", w.Postgres); err != nil {
-		return err
+		return none, err
 	}
 	mount := func(path, kind string) error {
 		return admin.Sys().MountWithContext(ctx, path, &api.MountInput{Type: kind})
@@ -254,21 +273,25 @@ func (w *World) setUpVault(ctx context.Context) error {
 				"ttl": "10m", "max_ttl": "10m", "allow_empty_principals": false, "allow_user_key_ids": true, "default_extensions": map[string]string{"permit-pty": ""},
 			})
 		},
-		func() error { return w.trustCA(ctx, admin) },
+		func() error { return w.trustCA(ctx, admin, "ssh") },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
-			return err
+			return none, err
 		}
 	}
-	w.identity, err = vaultlease.Setup(ctx, admin, vaultlease.Plan{Targets: Targets})
-	return err
+	id, err := vaultlease.Setup(ctx, admin, vaultlease.Plan{Targets: Targets})
+	return server.Vault{Address: w.Vault.URL(), RoleID: id.RoleID, SecretID: id.SecretID}, err
 }
 
-func (w *World) trustCA(ctx context.Context, admin *api.Client) error {
-	ca, err := admin.Logical().ReadWithContext(ctx, "ssh/config/ca")
+// trustCA has the SSH server trust the authority of an SSH engine.
+func (w *World) trustCA(ctx context.Context, admin *api.Client, mount string) error {
+	ca, err := admin.Logical().ReadWithContext(ctx, mount+"/config/ca")
 	if err != nil {
 		return err
+	}
+	if ca == nil {
+		return fmt.Errorf("the SSH engine at %s has no authority", mount)
 	}
 	key, ok := ca.Data["public_key"].(string)
 	if !ok {
@@ -300,7 +323,7 @@ func (w *World) Config(name string) server.Config {
 			AppID: w.App.ID, InstallationID: 8001, ClientID: w.App.ClientID, ClientSecret: world.NewSecret(w.App.ClientSecret),
 			PrivateKey: world.NewSecret(string(w.App.PrivateKeyPEM)), WebhookSecret: world.NewSecret(webhookSecret),
 		},
-		Vault: server.Vault{Address: w.Vault.URL(), RoleID: w.identity.RoleID, SecretID: w.identity.SecretID},
+		Vault: w.vault,
 		Slack: &server.Slack{
 			APIURL: w.Slack.URL() + "/api/", BotToken: world.NewSecret(w.Slack.BotToken()),
 			SigningSecret: world.NewSecret(w.Slack.SigningSecret()), Channel: Channel,
@@ -313,10 +336,11 @@ func (w *World) Config(name string) server.Config {
 const webhookSecret = "the sandbox signs with this"
 
 // NewReplica builds a replica that does nothing by itself: tests call its
-// Bot's Sync.
+// Bot's Sync. Nor does it look at the set-up, which tests make wrong on
+// purpose; whoever wants that says so by a change, and waits for Ready.
 func (w *World) NewReplica(name string, change ...func(*server.Config, *server.Options)) (*Replica, error) {
 	c := w.Config(name)
-	o := server.Options{Now: w.Clock.Now, Log: w.Log.With("replica", name)}
+	o := server.Options{Now: w.Clock.Now, Log: w.Log.With("replica", name), Unchecked: true}
 	o.Steps = func(id grants.ID, step grants.Step, err error) {
 		if w.Steps != nil {
 			w.Steps(name, id, step, err)
