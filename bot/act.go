@@ -52,7 +52,11 @@ func (b *Bot) actOnRecord(ctx context.Context, id grants.ID, step grants.Step, s
 	case grants.Retire:
 		return b.retire(ctx, r, s.Clocks.Latest)
 	case grants.Warn:
-		b.warn(ctx, s)
+		if wait, unsaid := b.warn(ctx, s); unsaid {
+			// The next look is at the end, if that comes first.
+			b.queue.AddAfter(item{grant: id}, min(wait, b.later(r.EndsAt)))
+			return errLater
+		}
 		r.Warned = true
 		return b.Vault.PutRecord(ctx, r)
 	case grants.Fail:
@@ -126,7 +130,7 @@ func (b *Bot) show(ctx context.Context, s *sight) error {
 		r.Body = digest(body)
 	}
 	if j.verdict.Ruling == grants.Ask && first {
-		b.askForReview(ctx, s)
+		r.Unasked = b.askForReview(ctx, s)
 	}
 	r.Check, r.Head, r.Shown = number, j.pull.Head, j.digest()
 	return b.Vault.PutRequest(ctx, r)
@@ -135,7 +139,9 @@ func (b *Bot) show(ctx context.Context, s *sight) error {
 // mostAsked is how many people are asked at once; the body names all who may.
 const mostAsked = 3
 
-func (b *Bot) askForReview(ctx context.Context, s *sight) {
+// askForReview asks those who may approve, and returns who has to be told
+// later, by chat user id.
+func (b *Bot) askForReview(ctx context.Context, s *sight) (unasked []string) {
 	people := missingPeople(s.judgement.count)
 	if len(people) > mostAsked {
 		people = people[:mostAsked]
@@ -145,13 +151,14 @@ func (b *Bot) askForReview(ctx context.Context, s *sight) {
 		logins = append(logins, p.GitHub)
 	}
 	if len(logins) == 0 {
-		return
+		return nil
 	}
 	// Being asked is a courtesy: whoever is not may review all the same.
 	if err := b.Forge.AskReview(ctx, s.judgement.pull.Number, logins); err != nil {
 		b.Log.Warn("reviewers were not asked", "grant", s.grant.ID, "error", err)
 	}
-	b.tellApprovers(ctx, s, people)
+	unasked, _ = b.tellApprovers(ctx, s, people)
+	return unasked
 }
 
 // requestFor returns what is remembered of the request; for one written by

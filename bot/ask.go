@@ -91,7 +91,11 @@ func (b *Bot) Request(ctx context.Context, a Ask) (Answer, error) {
 	if a.DryRun {
 		return Answer{Decision: decision}, nil
 	}
-	if err := b.refuseHeld(a.Resource); err != nil {
+	m, err := b.mainNow(ctx)
+	if err != nil {
+		return Answer{}, unavailable("GitHub", err)
+	}
+	if err := b.refuseHeld(a.Resource, m.target(a.Resource)); err != nil {
 		return Answer{}, err
 	}
 	return b.accept(ctx, key, a, decision)

@@ -64,9 +64,10 @@ type Config struct {
 	Channel string
 
 	// Hold says in a sentence for people why nobody gets new access to a
-	// resource now; nil: they do. It is asked often, and must not wait.
-	// What ends access never asks.
-	Hold func(resource string) error
+	// resource now, by what a credential would be for (the zero Target: the
+	// policies do not say); nil: they do. It is asked often, and must not
+	// wait. What ends access never asks.
+	Hold func(resource string, target grants.Target) error
 	// Steps hears of every step done, for metrics and for tests.
 	Steps func(id grants.ID, step grants.Step, err error)
 	// Alert hears of what somebody should be woken for.
@@ -123,7 +124,7 @@ func New(c Config) (*Bot, error) {
 		c.Steps = func(grants.ID, grants.Step, error) {}
 	}
 	if c.Hold == nil {
-		c.Hold = func(string) error { return nil }
+		c.Hold = func(string, grants.Target) error { return nil }
 	}
 	heard := c.Alert
 	c.Alert = func(id grants.ID, why string) {

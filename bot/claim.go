@@ -60,7 +60,7 @@ func (b *Bot) Claim(ctx context.Context, who grants.Principal, id grants.ID, a C
 		if err := mayClaim(who, s, a); err != nil {
 			return nil, View{}, err
 		}
-		if err := b.refuseHeld(s.grant.Resource); err != nil {
+		if err := b.refuseHeld(s.grant.Resource, s.target()); err != nil {
 			return nil, View{}, err
 		}
 		phase, step := grants.Next(s.Observed)
@@ -82,9 +82,13 @@ func (b *Bot) Claim(ctx context.Context, who grants.Principal, id grants.ID, a C
 			b.Wake(id)
 			return credential, b.view(id, grants.PhaseActive, s), nil
 		case grants.Retire, grants.Renew, grants.ConfirmTake, grants.Warn, grants.Start:
-			if _, err := b.step(ctx, id, step, s); err != nil {
+			later, err := b.step(ctx, id, step, s)
+			if err != nil {
 				b.Wake(id)
 				return nil, View{}, &Error{Code: CodeConflict, Message: notYet(phase, s), Cause: err}
+			}
+			if later { // a warning that chat does not hear: there is nothing else to do
+				return nil, View{}, refuse(CodeConflict, "%s", cannotClaim(phase, step, s))
 			}
 		default:
 			b.Wake(id)

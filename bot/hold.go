@@ -26,18 +26,46 @@ const holdAgain = time.Minute
 func (b *Bot) held(step grants.Step, s *sight) grants.Step {
 	switch step.Kind {
 	case grants.Propose, grants.Merge, grants.Issue:
-		if err := b.Hold(s.grant.Resource); err != nil {
+		if err := b.Hold(s.grant.Resource, s.target()); err != nil {
 			return grants.Step{Kind: grants.Wait, Until: s.Clocks.Latest.Add(holdAgain), Why: err.Error()}
 		}
 	}
 	return step
 }
 
+// noteHold notes on a judgement that what it allows is held back. The check
+// run then goes on waiting: a green one opens the button to merge.
+func (b *Bot) noteHold(j *judgement) {
+	if j.verdict.Ruling != grants.Yes {
+		return
+	}
+	if err := b.Hold(j.grant.Resource, j.target); err != nil {
+		j.held = err.Error()
+	}
+}
+
 // refuseHeld is the refusal for somebody who asks for access that is held
 // back; nil where it is not.
-func (b *Bot) refuseHeld(resource string) error {
-	if err := b.Hold(resource); err != nil {
+func (b *Bot) refuseHeld(resource string, target grants.Target) error {
+	if err := b.Hold(resource, target); err != nil {
 		return &Error{Code: CodeHeld, Cause: err, Message: err.Error()}
 	}
 	return nil
+}
+
+// target is what a credential of the grant would be for: what was decided, or
+// before that what the policies say now; the zero value where neither tells.
+func (s *sight) target() grants.Target {
+	switch {
+	case s.Record != nil:
+		return s.Record.Target
+	case s.main != nil:
+		return s.main.target(s.grant.Resource)
+	}
+	return grants.Target{}
+}
+
+func (m *mainSight) target(resource string) grants.Target {
+	r, _ := m.set.Resource(resource)
+	return r.Vault
 }

@@ -13,7 +13,12 @@ import (
 // life, holds new access back, and looks at what still happens.
 func TestAHoldGivesNothingNewAndHindersNoEnd(t *testing.T) {
 	held := errors.New("the set-up is wrong")
-	hold := func(string) error { return held }
+	hold := func(_ string, target grants.Target) error {
+		if target.Path == "" {
+			t.Error("the hold is asked without what the credential would be for")
+		}
+		return held
+	}
 	refused := func(t *testing.T, err error) {
 		t.Helper()
 		var refusal *bot.Error
@@ -55,7 +60,7 @@ func TestAHoldGivesNothingNewAndHindersNoEnd(t *testing.T) {
 		if tn.stepped(grants.Merge) != 0 || tn.onMain(id) {
 			t.Error("a held request was merged")
 		}
-		r.Bot.Hold = func(resource string) error {
+		r.Bot.Hold = func(resource string, _ grants.Target) error {
 			if resource != "postgres-prod" {
 				return held
 			}

@@ -122,7 +122,8 @@ type Vault interface {
 	Kill(ctx context.Context, r *grants.Record, now time.Time) error
 }
 
-// Chat is where people talk.
+// Chat is where people talk. An error that has a method RetryAfter, without
+// world.ErrAmbiguous, says that nothing was said and when to say it again.
 type Chat interface {
 	// Post says a notice in a channel and returns its timestamp. Where look
 	// is set an earlier post with the same key is searched first, so that a

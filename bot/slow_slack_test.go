@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tigeraccess/tac/bot"
 	"github.com/tigeraccess/tac/bot/sandbox"
 	"github.com/tigeraccess/tac/bot/slackchat"
 	"github.com/tigeraccess/tac/cmd/tac/demo"
@@ -109,4 +110,67 @@ func TestSlacksLimitIsObeyedAndHoldsUpNoEnd(t *testing.T) {
 	if n := len(tn.Slack.Messages(demo.Channel)); n != 5 {
 		t.Errorf("the channel has %d messages, want one for each grant", n)
 	}
+}
+
+// TestWhatSlackRefusedToHearIsSaidLaterAndOnce has Slack limit direct messages
+// when somebody is to be warned and somebody else to be asked.
+func TestWhatSlackRefusedToHearIsSaidLaterAndOnce(t *testing.T) {
+	for name, refuses := range map[string]func(tn *town){
+		"limited": func(tn *town) { tn.Slack.Limit("conversations.open", -1, time.Second) },
+		"away": func(tn *town) {
+			tn.Slack.Order(sandbox.Fault{Path: "conversations.open", When: sandbox.Before, Times: -1})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tn, r := started(t)
+			id := tn.active(r, "alice", time.Hour)
+			refuses(tn)
+			tn.ask(r, "bob", "postgres-prod", 2*time.Hour)
+			tn.Clock.Advance(51 * time.Minute)
+			for range 3 {
+				tn.must(tn.sync(r))
+			}
+			_, _, err := r.Bot.Claim(t.Context(), person("alice"), id, bot.ClaimAsk{Key: "another claim key than the first"})
+			tn.refusedAs(err, bot.CodeConflict, "the credential of this grant was taken already, somewhere else; --replace retires that one and issues anew")
+			if tn.recorded(r, id).Warned || len(tn.Slack.DMs("U01ALICE"))+len(tn.Slack.DMs("U04DANA")) > 0 {
+				t.Fatal("something was said, so nothing is tested")
+			}
+			tn.Slack.ClearFaults()
+			two := tn.replica("two") // one that Slack has not told to wait
+			said := func() (out string) {
+				for _, user := range []string{"U01ALICE", "U04DANA"} {
+					for _, m := range tn.Slack.DMs(user) {
+						out += user + ": " + tn.Slack.Render(m)
+					}
+				}
+				return out
+			}
+			for range 3 {
+				tn.must(tn.sync(two))
+				tn.Clock.Advance(time.Minute)
+			}
+			for _, words := range []string{"postgres-prod ends at", "bob asks for postgres-prod"} {
+				if n := strings.Count(said(), words); n != 1 {
+					t.Errorf("%q was said %d times:\n%s", words, n, said())
+				}
+			}
+			tn.Clock.Advance(time.Hour)
+			tn.must(tn.sync(two))
+			if state := tn.recorded(two, id).State; state != grants.Revoked {
+				t.Errorf("at its end it is %s", state)
+			}
+		})
+	}
+}
+
+// TestAWarningThatSlackNeverHearsHindersNoEnd: it is tried to the last.
+func TestAWarningThatSlackNeverHearsHindersNoEnd(t *testing.T) {
+	tn, r := started(t)
+	id := tn.active(r, "alice", time.Hour)
+	tn.Slack.Limit("", -1, time.Hour)
+	tn.Run(t.Context(), r)
+	tn.Clock.Advance(51 * time.Minute)
+	tn.until("the warning is due", func() bool { return tn.stepped(grants.Warn) > 0 })
+	tn.Clock.Advance(9 * time.Minute)
+	tn.until("it is over", func() bool { return tn.recorded(r, id).State == grants.Revoked })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ func checkOf(j *judgement, set *policies.Set) world.Check {
 	case j.noGrant:
 		c.Conclusion, c.Summary = "success", "This pull request touches no grant."
 		return c
-	case j.verdict.Ruling == grants.Yes:
+	case j.verdict.Ruling == grants.Yes && j.held == "":
 		c.Conclusion = "success"
 	case j.verdict.Ruling == grants.No:
 		c.Conclusion = "failure"
@@ -31,6 +32,9 @@ func checkOf(j *judgement, set *policies.Set) world.Check {
 		return c
 	}
 	c.Summary = pullBody(j, set)
+	if j.held != "" {
+		c.Summary = fencedOrInert("Held: "+j.held) + "\n\n" + c.Summary
+	}
 	return c
 }
 
@@ -38,6 +42,8 @@ func checkTitle(j *judgement) string {
 	switch {
 	case j.noGrant:
 		return "not a grant"
+	case j.held != "":
+		return "held: " + firstLine(j.held)
 	case j.verdict.Ruling == grants.Yes:
 		return whyAllowed(j)
 	case j.verdict.Ruling == grants.No:
@@ -64,7 +70,15 @@ func firstLine(s string) string {
 // and holds nothing up; what it missed it learns at the next look.
 func (b *Bot) tell(ctx context.Context, id grants.ID, phase grants.Phase, s *sight) error {
 	r := s.Request
-	if b.Chat == nil || r == nil || r.Chat.Channel == "" || s.grant.ID == "" {
+	if b.Chat == nil || r == nil {
+		return nil
+	}
+	if len(r.Unasked) > 0 {
+		if err := b.askAgain(ctx, phase, s); err != nil {
+			return err
+		}
+	}
+	if r.Chat.Channel == "" || s.grant.ID == "" {
 		return nil
 	}
 	notice := grantNotice(id, phase, s, b.view(id, phase, s))
@@ -154,11 +168,51 @@ func credentialNotice(s *sight, c *world.Credential) world.Notice {
 	}
 }
 
-// tellApprovers tells those who were asked, each in private.
-func (b *Bot) tellApprovers(ctx context.Context, s *sight, people []policies.Person) {
-	if b.Chat == nil {
-		return
+// sayAgainWithin bounds how long a message waits that chat would not hear.
+const sayAgainWithin = time.Minute
+
+// unsaid reports whether a message is to be said later: chat has neither taken
+// it nor may have, but will hear it after the wait that is returned. What fails
+// otherwise is given up, for it was said or never can be.
+func unsaid(err error) (wait time.Duration, later bool) {
+	var refused interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &refused) || errors.Is(err, world.ErrAmbiguous) {
+		return 0, false
 	}
+	return min(max(refused.RetryAfter(), time.Second), sayAgainWithin), true
+}
+
+// askAgain tells those whom chat would not let us tell before, while they are
+// still waited for.
+func (b *Bot) askAgain(ctx context.Context, phase grants.Phase, s *sight) error {
+	r := s.Request
+	var people []policies.Person
+	switch {
+	case phase != grants.PhaseRequested: // it needs nobody any more
+	case s.judgement == nil:
+		return nil // GitHub did not say today
+	default:
+		people = slices.DeleteFunc(missingPeople(s.judgement.count), func(p policies.Person) bool { return !slices.Contains(r.Unasked, p.Slack) })
+	}
+	before := len(r.Unasked)
+	var wait time.Duration
+	if r.Unasked, wait = b.tellApprovers(ctx, s, people); len(r.Unasked) > 0 {
+		b.queue.AddAfter(item{grant: s.grant.ID}, wait)
+	}
+	if len(r.Unasked) == before {
+		return nil
+	}
+	return b.Vault.PutRequest(ctx, r)
+}
+
+// tellApprovers tells those who were asked, each in private. It returns the
+// chat user ids of those who have to be told later, and how much.
+func (b *Bot) tellApprovers(ctx context.Context, s *sight, people []policies.Person) (unasked []string, wait time.Duration) {
+	if b.Chat == nil {
+		return nil, 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, tellWithin)
+	defer cancel()
 	g := s.grant
 	for _, p := range people {
 		if p.Slack == "" {
@@ -172,26 +226,36 @@ func (b *Bot) tellApprovers(ctx context.Context, s *sight, people []policies.Per
 		}
 		if err := b.Chat.Direct(ctx, p.Slack, n); err != nil {
 			b.Log.Warn("an approver was not told", "grant", g.ID, "approver", p.ID, "error", err)
+			if again, later := unsaid(err); later {
+				unasked, wait = append(unasked, p.Slack), max(wait, again)
+			}
 		}
 	}
+	return unasked, wait
 }
 
-// warn tells the holder that the end is near.
-func (b *Bot) warn(ctx context.Context, s *sight) {
+// warn tells the holder that the end is near, or returns after what time it is
+// to be tried again.
+func (b *Bot) warn(ctx context.Context, s *sight) (wait time.Duration, later bool) {
 	if b.Chat == nil || s.main == nil {
-		return
+		return 0, false
 	}
 	p, ok := s.main.set.Person(s.grant.Requester.ID)
 	if !ok || p.Slack == "" {
-		return
+		return 0, false
 	}
+	ctx, cancel := context.WithTimeout(ctx, tellWithin)
+	defer cancel()
 	n := world.Notice{
 		Title:   fmt.Sprintf("%s ends at %s", s.grant.Resource, clockText(s.Record.EffectiveEnd())),
 		Lines:   []string{"Ask again if you need longer; open sessions are cut at the end."},
 		Facts:   []world.Fact{{Name: "Grant", Value: string(s.grant.ID)}},
 		Buttons: []world.Button{dropButton(s.grant.ID)},
 	}
-	if err := b.Chat.Direct(ctx, p.Slack, n); err != nil {
-		b.Log.Warn("the holder was not warned", "grant", s.grant.ID, "error", err)
+	err := b.Chat.Direct(ctx, p.Slack, n)
+	if err == nil {
+		return 0, false
 	}
+	b.Log.Warn("the holder was not warned", "grant", s.grant.ID, "error", err)
+	return unsaid(err)
 }

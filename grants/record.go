@@ -8,17 +8,20 @@ import "time"
 type Request struct {
 	Version int // of the stored value, for compare-and-swap; 0: not stored yet
 
-	Grant  Grant
-	Key    string // full intent key in hexadecimal; empty for a hand-written grant
-	Pull   int    // number of the pull request; 0: none yet
-	Shown  string // what the check run says: digest of head and verdict
-	Body   string // what the body says: its digest
-	Check  int64  // id of the check run
-	Head   string // the head that the check run is on
-	Closed Outcome
-	By     string // who took it back; only a person sets this
-	Why    string // why it was closed, in a sentence
-	Chat   Chat
+	Grant Grant
+	Key   string // full intent key in hexadecimal; empty for a hand-written grant
+	Pull  int    // number of the pull request; 0: none yet
+	Shown string // what the check run says: digest of head and verdict
+	Body  string // what the body says: its digest
+	Check int64  // id of the check run
+	Head  string // the head that the check run is on
+	// Unasked are approvers whom chat would not let us tell yet, by their
+	// user ids there.
+	Unasked []string
+	Closed  Outcome
+	By      string // who took it back; only a person sets this
+	Why     string // why it was closed, in a sentence
+	Chat    Chat
 }
 
 // Chat is where a grant's message stands, so that it can be edited in place.

@@ -93,7 +93,7 @@ type metrics struct {
 	events   *prometheus.CounterVec
 }
 
-func newMetrics(r prometheus.Registerer) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, held func() error) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tac_http_requests_total",
@@ -104,7 +104,16 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "Deliveries by GitHub and Slack, by kind and by what came of them.",
 		}, []string{"source", "kind", "result"}),
 	}
-	return m, errors.Join(r.Register(m.requests), r.Register(m.events))
+	holds := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tac_access_held",
+		Help: "1 while new access is held back, for everything or for some resources, because the set-up is wrong or was not seen yet.",
+	}, func() float64 {
+		if held() != nil {
+			return 1
+		}
+		return 0
+	})
+	return m, errors.Join(r.Register(m.requests), r.Register(m.events), r.Register(holds))
 }
 
 func (m *metrics) event(source, kind, result string) {

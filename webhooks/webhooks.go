@@ -83,7 +83,12 @@ type Config struct {
 
 	// Ready returns nil once the bot works, else a sentence why not yet.
 	// The sentence is shown to anybody who asks.
-	Ready   func() error
+	Ready func() error
+	// Held returns why new access is held back, for everything or for some
+	// of it, in a sentence for anybody; nil: it is not. Who is held back is
+	// ready nevertheless: access is ended through the same addresses. May be
+	// left out.
+	Held    func() error
 	Metrics *prometheus.Registry
 	Log     *slog.Logger
 }
@@ -127,7 +132,10 @@ func newEngine(c Config) (*gin.Engine, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("configure the http edge: %w", err)
 	}
-	m, err := newMetrics(c.Metrics)
+	if c.Held == nil {
+		c.Held = func() error { return nil }
+	}
+	m, err := newMetrics(c.Metrics, c.Held)
 	if err != nil {
 		return nil, fmt.Errorf("configure the http edge: %w", err)
 	}
@@ -185,6 +193,10 @@ const apiPath = "/api/v1"
 func (e *edge) readyz(c *gin.Context) {
 	if err := e.Ready(); err != nil {
 		c.String(http.StatusServiceUnavailable, "%s\n", err)
+		return
+	}
+	if err := e.Held(); err != nil {
+		c.String(http.StatusOK, "ready\nheld: %s\n", err)
 		return
 	}
 	c.String(http.StatusOK, "ready\n")

@@ -155,6 +155,7 @@ type harness struct {
 	metrics  *prometheus.Registry
 	log      *bytes.Buffer
 	ready    error
+	held     error
 }
 
 func newHarness(t testing.TB) *harness {
@@ -177,7 +178,7 @@ func (h *harness) config() Config {
 		WebhookSecret: world.NewSecret(secretText), Repository: repository, Branch: "main",
 		BotID: func() int64 { return botUser }, Slack: h.slack,
 		ClientID: "Iv1.abc", GitHubURL: "https://github.com",
-		Ready: func() error { return h.ready }, Metrics: h.metrics,
+		Ready: func() error { return h.ready }, Held: func() error { return h.held }, Metrics: h.metrics,
 		Log: slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
@@ -276,6 +277,14 @@ func TestReadyzSaysWhyNotYet(t *testing.T) {
 	h.ready = nil
 	if w := h.do(httptest.NewRequest("GET", "/readyz", nil)); w.Code != 200 {
 		t.Errorf("ready: %d %q", w.Code, w.Body)
+	}
+	// Ends come through the same door, so a hold does not close it.
+	h.held = errors.New("the set-up is wrong")
+	if w := h.do(httptest.NewRequest("GET", "/readyz", nil)); w.Code != 200 || w.Body.String() != "ready\nheld: the set-up is wrong\n" {
+		t.Errorf("held: %d %q", w.Code, w.Body)
+	}
+	if w := h.do(httptest.NewRequest("GET", "/metrics", nil)); !strings.Contains(w.Body.String(), "tac_access_held 1\n") {
+		t.Errorf("metrics: %q", w.Body)
 	}
 }
 

@@ -45,8 +45,8 @@ type Config struct {
 }
 
 // Client is one bot in one workspace. It is safe for concurrent use. A call
-// that Slack asked us not to make yet, or that would hang as another one does
-// this moment, fails at once with RateLimited or NotAnswering.
+// that Slack asked us not to make yet, or that would hang as others do or did
+// a moment ago, fails at once with RateLimited or NotAnswering.
 type Client struct {
 	api *slack.Client
 
@@ -253,7 +253,7 @@ func (c *Client) room(ctx context.Context, channel string) (string, error) {
 	}
 	dm, _, _, err := c.api.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{channel}})
 	if err != nil {
-		return "", fmt.Errorf("slack conversations.open %s: %w", channel, readError(err))
+		return "", fmt.Errorf("slack conversations.open %s: %w", channel, openError(err))
 	}
 	// A secret may follow: what is not a direct message is not taken.
 	if dm == nil || !strings.HasPrefix(dm.ID, "D") {
@@ -342,6 +342,17 @@ func readError(err error) error {
 		return fmt.Errorf("%w (the app lacks the scope %s)", err, refused.Needed)
 	}
 	return err
+}
+
+// openError translates an error of the call that goes before a message. Where
+// Slack did not answer it, the message can be said later: it was not sent.
+func openError(err error) error {
+	translated := readError(err)
+	var refused slack.SlackErrorResponse
+	if errors.As(err, &refused) && !slices.Contains(unsureCodes, refused.Err) || errors.As(translated, new(RateLimited)) || errors.As(translated, new(NotAnswering)) {
+		return translated
+	}
+	return fmt.Errorf("%w: %w", NotAnswering{After: quietTime}, translated)
 }
 
 // The codes after which, by Slack's documentation, part of the work may have

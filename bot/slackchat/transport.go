@@ -14,9 +14,9 @@ import (
 )
 
 // Patience with Slack, in wall time. A Slack that is down or slow must cost
-// the bot nothing but messages: while one call shows that it hangs, the others
+// the bot no time: while one call shows that it hangs, others of its method
 // fail at once instead of hanging too, each in a worker that grants need to
-// end on time.
+// end on time; and once it has hung in vain, those of every method.
 const (
 	suspicion = 2 * time.Second  // a call without an answer for so long hangs
 	quietTime = 30 * time.Second // no call is made after one that hung in vain
@@ -63,7 +63,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	closed  map[string]closure // by method; the empty one is all of them
-	hanging int                // calls that have had no answer for over suspicion
+	hanging map[string]int     // by method: calls that have had no answer for over suspicion
 }
 
 // closure is a refusal that ends when its timer fires.
@@ -72,7 +72,9 @@ type closure struct {
 	refusal error
 }
 
-func newGate(next http.RoundTripper) *gate { return &gate{next: next, closed: map[string]closure{}} }
+func newGate(next http.RoundTripper) *gate {
+	return &gate{next: next, closed: map[string]closure{}, hanging: map[string]int{}}
+}
 
 func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	method := path.Base(r.URL.Path)
@@ -82,7 +84,7 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	call := g.begin()
+	call := g.begin(method)
 	resp, err := g.next.RoundTrip(r)
 	if err != nil {
 		call.end(false)
@@ -112,7 +114,7 @@ func (g *gate) refusal(method string) error {
 			return c.refusal
 		}
 	}
-	if g.hanging > 0 {
+	if g.hanging[method] > 0 {
 		return NotAnswering{After: quietTime}
 	}
 	return nil
@@ -137,19 +139,20 @@ func (g *gate) obey(method, retryAfter string) error {
 
 // call is one call under way.
 type call struct {
-	gate  *gate
-	timer *time.Timer // fires when the call begins to hang
-	once  sync.Once
+	gate   *gate
+	method string
+	timer  *time.Timer // fires when the call begins to hang
+	once   sync.Once
 }
 
-func (g *gate) begin() *call {
-	return &call{gate: g, timer: time.AfterFunc(suspicion, func() { g.count(1) })}
+func (g *gate) begin(method string) *call {
+	return &call{gate: g, method: method, timer: time.AfterFunc(suspicion, func() { g.count(method, 1) })}
 }
 
-func (g *gate) count(n int) {
+func (g *gate) count(method string, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.hanging += n
+	g.hanging[method] += n
 }
 
 // end closes the gate after a call that hung and got no answer in the end.
@@ -162,7 +165,7 @@ func (c *call) end(answered bool) {
 		if !answered {
 			c.gate.close("", quietTime, NotAnswering{After: quietTime})
 		}
-		c.gate.count(-1)
+		c.gate.count(c.method, -1)
 	})
 }
 

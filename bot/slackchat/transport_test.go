@@ -36,13 +36,15 @@ func over(t *testing.T, n network) *Client {
 
 const fine = `{"ok":true,"channel":"` + channel + `","ts":"1.000001"}`
 
-func TestWhileOneCallHangsTheOthersFailAtOnce(t *testing.T) {
+// TestWhileOneCallHangsNoOtherHangs: one of its method fails at once; another
+// method may be well, as long as nothing has hung in vain.
+func TestWhileOneCallHangsNoOtherHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
 		var well atomic.Bool
 		c := over(t, func(r *http.Request) (*http.Response, error) {
 			calls.Add(1)
-			if !well.Load() {
+			if !well.Load() && path.Base(r.URL.Path) == "chat.postMessage" {
 				<-r.Context().Done()
 				return nil, r.Context().Err()
 			}
@@ -57,27 +59,35 @@ func TestWhileOneCallHangsTheOthersFailAtOnce(t *testing.T) {
 		}()
 		time.Sleep(suspicion)
 		synctest.Wait()
-		atOnce := func(when string) {
+		post := func() error {
+			_, err := c.Post(t.Context(), channel, key, waiting, false)
+			return err
+		}
+		update := func() error { return c.Update(t.Context(), channel, "1.000001", waiting) }
+		atOnce := func(when string, says ...func() error) {
 			t.Helper()
-			begun := time.Now()
-			_, posted := c.Post(t.Context(), channel, key, waiting, true)
-			for _, err := range []error{posted, c.Update(t.Context(), channel, "1.000001", waiting), c.Direct(t.Context(), alice, handover)} {
-				if !errors.As(err, new(NotAnswering)) || errors.Is(err, world.ErrAmbiguous) {
+			begun, before := time.Now(), calls.Load()
+			for _, say := range says {
+				if err := say(); !errors.As(err, new(NotAnswering)) || errors.Is(err, world.ErrAmbiguous) {
 					t.Errorf("%s: %v", when, err)
 				}
 			}
-			if took := time.Since(begun); took != 0 || calls.Load() != 1 {
-				t.Errorf("%s: it took %s and %d calls were made", when, took, calls.Load())
+			if took := time.Since(begun); took != 0 || calls.Load() != before {
+				t.Errorf("%s: it took %s and %d calls were made", when, took, calls.Load()-before)
 			}
 		}
-		atOnce("while it hangs")
+		atOnce("while it hangs", post)
+		if err := update(); err != nil {
+			t.Errorf("while it hangs, another method: %v", err)
+		}
+		all := []func() error{post, update, func() error { return c.Direct(t.Context(), alice, handover) }}
 		if err := <-first; !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, world.ErrAmbiguous) {
 			t.Errorf("the call that hung: %v", err)
 		}
-		atOnce("after it hung in vain")
+		atOnce("after it hung in vain", all...)
 		well.Store(true)
 		time.Sleep(quietTime - time.Millisecond)
-		atOnce("shortly before Slack is asked again")
+		atOnce("shortly before Slack is asked again", all...)
 		time.Sleep(time.Millisecond)
 		if _, err := c.Post(t.Context(), channel, key, waiting, false); err != nil {
 			t.Errorf("when Slack answers again: %v", err)
@@ -163,6 +173,34 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 					t.Errorf("after %s: %v", wait, err)
 				}
 			})
+		})
+	}
+}
+
+// TestAMessageThatWasNeverSentCanBeSaidLater: before a direct message its room
+// is asked for, and where that gets no answer nothing was said.
+func TestAMessageThatWasNeverSentCanBeSaidLater(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer func() (*http.Response, error)
+		later  bool
+	}{
+		"cut":     {func() (*http.Response, error) { return nil, io.ErrUnexpectedEOF }, true},
+		"a proxy": {func() (*http.Response, error) { return says(http.StatusBadGateway, nil, "") }, true},
+		"Slack's own": {func() (*http.Response, error) {
+			return says(http.StatusOK, nil, `{"ok":false,"error":"internal_error"}`)
+		}, true},
+		"limited": {func() (*http.Response, error) { return says(http.StatusTooManyRequests, nil, "") }, true},
+		"nobody there": {func() (*http.Response, error) {
+			return says(http.StatusOK, nil, `{"ok":false,"error":"user_not_found"}`)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := over(t, func(*http.Request) (*http.Response, error) { return tt.answer() })
+			err := c.Direct(t.Context(), alice, handover)
+			var later interface{ RetryAfter() time.Duration }
+			if err == nil || errors.As(err, &later) != tt.later || errors.Is(err, world.ErrAmbiguous) {
+				t.Errorf("got %v; to be said later: %v", err, !tt.later)
+			}
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,7 +35,8 @@ func outage(err error) bool {
 		return refused.status < 400 || refused.status >= 500 || refused.status == http.StatusPreconditionFailed || refused.status == http.StatusTooManyRequests
 	}
 	var lost *url.Error
-	return errors.Is(err, world.ErrAmbiguous) || errors.As(err, &lost) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return errors.Is(err, world.ErrAmbiguous) || errors.As(err, &lost) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // version is a release of Vault.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tigeraccess/tac/grants"
@@ -28,9 +29,7 @@ func (c *Client) Examine(ctx context.Context, wanted []Wanted) []world.Finding {
 	if r.health, r.healthErr = c.lookAtHealth(ctx); r.awake() {
 		if r.identityErr = c.readSelf(ctx, &r); r.identityErr == nil {
 			c.readOwn(ctx, &r)
-			for _, w := range wanted {
-				r.targets = append(r.targets, c.readTarget(ctx, w))
-			}
+			r.targets = c.readTargets(ctx, wanted)
 		}
 	}
 	return r.judge()
@@ -126,7 +125,13 @@ func (c *Client) readSelf(ctx context.Context, r *reading) error {
 	if err != nil {
 		return err
 	}
-	return a.into(&r.self)
+	if err := a.into(&r.self); err != nil {
+		return err
+	}
+	if len(r.self.Policies) == 1 {
+		r.plan.BotPolicyName = r.self.Policies[0] // whoever wrote it may have named it otherwise
+	}
+	return nil
 }
 
 // readOwn reads what is tac's own.
@@ -189,6 +194,24 @@ func (c *Client) readPowers(ctx context.Context, p Plan) (map[string][]string, e
 	}
 	var found map[string][]string
 	return found, a.into(&found)
+}
+
+// atATime is how many targets are read at once: there may be hundreds.
+const atATime = 8
+
+func (c *Client) readTargets(ctx context.Context, wanted []Wanted) []targetReading {
+	all := make([]targetReading, len(wanted))
+	var reading sync.WaitGroup
+	turn := make(chan struct{}, atATime)
+	for i, w := range wanted {
+		turn <- struct{}{}
+		reading.Go(func() {
+			defer func() { <-turn }()
+			all[i] = c.readTarget(ctx, w)
+		})
+	}
+	reading.Wait()
+	return all
 }
 
 func (c *Client) readTarget(ctx context.Context, w Wanted) targetReading {

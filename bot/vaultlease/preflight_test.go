@@ -1,10 +1,18 @@
 package vaultlease_test
 
 import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tigeraccess/tac/bot/sandbox"
 	"github.com/tigeraccess/tac/bot/vaultlease"
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/world"
@@ -61,9 +69,12 @@ func TestEachWrongSetUpIsFoundWithTheLineToChange(t *testing.T) {
 		"a max_ttl below the longest": {role, values{"max_ttl": "1h"}, "max_ttl is 1h0m0s: grants may last 8h0m0s", "max_ttl=28800s", "orders"},
 		"no VALID UNTIL": {role, statements(`CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}';`, ends), "VALID UNTIL",
 			`creation_statements='CREATE ROLE "{{name}}" LOGIN PASSWORD '\''{{password}}'\'' VALID UNTIL '\''{{expiration}}'\'';'`, "orders"},
-		"sessions left open":     {role, statements(creates, `DROP ROLE "{{name}}";`), "leave open sessions open", "revocation_statements='DO $$ BEGIN", "orders"},
-		"Vault's own revocation": {role, statements(creates, ""), "leave open sessions open", "pg_terminate_backend", "orders"},
-		"a user that stays":      {role, statements(creates, `SELECT pg_terminate_backend(1);`), "do not drop the role", "DROP ROLE", "orders"},
+		"VALID UNTIL in a comment": {role, statements("CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}'; -- VALID UNTIL '{{expiration}}'", ends), "VALID UNTIL", "creation_statements=", "orders"},
+		"VALID UNTIL of another":   {role, statements("CREATE ROLE \"{{name}}\" LOGIN; ALTER ROLE x VALID UNTIL '{{expiration}}'", ends), "VALID UNTIL", "creation_statements=", "orders"},
+		"an ending in a comment":   {role, statements(creates, `/* SELECT /* */ pg_terminate_backend(pid) */ DROP ROLE "{{name}}";`), "leave open sessions open", "pg_terminate_backend", "orders"},
+		"sessions left open":       {role, statements(creates, `DROP ROLE "{{name}}";`), "leave open sessions open", "revocation_statements='DO $$ BEGIN", "orders"},
+		"Vault's own revocation":   {role, statements(creates, ""), "leave open sessions open", "pg_terminate_backend", "orders"},
+		"a user that stays":        {role, statements(creates, `SELECT pg_terminate_backend(1);`), "do not drop the role", "DROP ROLE", "orders"},
 		"no orphans": {"auth/token/roles/tac", values{"orphan": false}, "orphan is not set",
 			"vault write auth/token/roles/tac orphan=true", ""},
 		"tokens that renew":     {"auth/token/roles/tac", values{"renewable": true}, "renewable is set", "renewable=false", ""},
@@ -88,7 +99,7 @@ func TestEachWrongSetUpIsFoundWithTheLineToChange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
 			if strings.HasSuffix(c.path, "bot-extra") {
-				s.write("auth/approle/role/tac", values{"token_policies": []string{vaultlease.BotPolicyName, "bot-extra"}})
+				s.write("auth/approle/role/tac", values{"token_policies": []string{"bot-tac", "bot-extra"}})
 			}
 			s.write(c.path, c.data)
 			found := s.replica("a").Examine(t.Context(), wanted)
@@ -128,26 +139,133 @@ func TestNoAnswerIsNoWrongSetUp(t *testing.T) {
 	}
 }
 
-// TestAnOlderPolicyOfTheBotLeavesThingsUnknown: who set tac up before doctor
-// needed to read so much is told so, and stopped by nothing.
-func TestAnOlderPolicyOfTheBotLeavesThingsUnknown(t *testing.T) {
-	s := newScene(t)
-	calls, _, _ := strings.Cut(vaultlease.Plan{Targets: databaseAndBastion}.BotPolicy(), "# what `tac doctor`")
-	s.write("sys/policies/acl/"+vaultlease.BotPolicyName, values{"policy": calls})
-	unknown := 0
-	for _, f := range s.replica("a").Examine(t.Context(), wanted) {
-		if f.Status == world.Problem || f.Outage {
-			t.Errorf("%+v", f)
-		}
-		if f.Status == world.Unseen {
-			unknown++
-			if f.Mend != "tac vault setup GRANTS-REPOSITORY" {
-				t.Errorf("%+v", f)
+// TestALoginThatIsNotAnsweredIsNoWrongSetUp: on the login's path alone, for a
+// new client and for one whose token is gone.
+func TestALoginThatIsNotAnsweredIsNoWrongSetUp(t *testing.T) {
+	for name, fault := range map[string]sandbox.Fault{
+		"an error of Vault's": {When: sandbox.Answer, Status: 500, Body: `{"errors":["internal error"]}`},
+		"a proxy's page":      {When: sandbox.Answer, Status: 502, Body: "<html>"},
+		"too many requests":   {When: sandbox.Answer, Status: 429, Body: `{"errors":["slow down"]}`},
+		"never sent":          {When: sandbox.Before},
+		"a lost answer":       {When: sandbox.LostReply},
+	} {
+		for _, known := range []bool{false, true} {
+			s := newScene(t)
+			a := s.replica("a")
+			if known {
+				a.Examine(t.Context(), nil)
+				for _, token := range s.vault.Tokens() {
+					if token.Path == "auth/approle/login" {
+						s.write("auth/token/revoke-accessor", values{"accessor": token.Accessor})
+					}
+				}
+			}
+			fault.Path, fault.Times = "auth/approle/login", -1
+			s.vault.Order(fault)
+			found := a.Examine(t.Context(), nil)
+			if last := found[len(found)-1]; last.Check != "identity" || !last.Outage {
+				t.Errorf("%s, known %v: %+v", name, known, last)
+			}
+			if _, err := a.Records(t.Context()); err == nil || errors.Is(err, vaultlease.ErrNotLetIn) {
+				t.Errorf("%s, known %v: %v", name, known, err)
 			}
 		}
 	}
-	if unknown != 7 { // the key, the token role, the powers, two policies, two roles
-		t.Errorf("%d unknown", unknown)
+	s := newScene(t)
+	b := s.replicaWith("b", func(c *vaultlease.Config) { c.SecretID = world.NewSecret("another") })
+	if _, err := b.Records(t.Context()); !errors.Is(err, vaultlease.ErrNotLetIn) {
+		t.Errorf("a wrong secret id: %v", err)
+	}
+}
+
+// TestWhatAnOlderPolicyOfTheBotHidesIsNoPass: the bounds of roles are what
+// makes access end. Who set tac up before they were read is told to set it up
+// again; what is only nice to know stays unknown.
+func TestWhatAnOlderPolicyOfTheBotHidesIsNoPass(t *testing.T) {
+	s := newScene(t)
+	calls, _, _ := strings.Cut(vaultlease.Plan{Targets: databaseAndBastion}.BotPolicy(), "# what `tac doctor`")
+	s.write("sys/policies/acl/bot-tac", values{"policy": calls})
+	problems, unknown := map[string]string{}, 0
+	for _, f := range s.replica("a").Examine(t.Context(), wanted) {
+		if f.Outage || f.Status != world.Fine && f.Mend != "tac vault setup GRANTS-REPOSITORY" {
+			t.Errorf("%+v", f)
+		}
+		switch f.Status {
+		case world.Problem:
+			problems[f.Check] = f.Resource
+		case world.Unseen:
+			unknown++
+		}
+	}
+	want := map[string]string{"auth/token/roles/tac": "", "database/roles/orders-ro": "orders", "ssh/roles/bastion": "bastion"}
+	if !maps.Equal(problems, want) || unknown != 4 { // the key, the powers, two policies
+		t.Errorf("problems %v, %d unknown", problems, unknown)
+	}
+}
+
+// TestManyResourcesAreLookedAtEightAtATime: a look at hundreds that went one
+// after another would not be over in time, and hold everything back.
+func TestManyResourcesAreLookedAtEightAtATime(t *testing.T) {
+	s := newScene(t)
+	var many []vaultlease.Wanted
+	for i := range 20 {
+		many = append(many, vaultlease.Wanted{Resource: fmt.Sprintf("r%02d", i), Target: database, Longest: time.Hour})
+	}
+	var under, most atomic.Int32
+	var once sync.Once
+	together := make(chan struct{})
+	s.vault.Order(sandbox.Fault{Path: "sys/policies/acl/tac-", When: sandbox.Pass, Times: -1, Do: func(*http.Request) {
+		n := under.Add(1)
+		defer under.Add(-1)
+		for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
+		}
+		if n == 8 {
+			once.Do(func() { close(together) })
+		}
+		select {
+		case <-together:
+		case <-time.After(5 * time.Second):
+			once.Do(func() { close(together); t.Error("they do not come together") })
+		}
+	}})
+	var order []string
+	for _, f := range s.replica("a").Examine(t.Context(), many) {
+		if f.Status != world.Fine {
+			t.Errorf("%+v", f)
+		}
+		if f.Resource != "" && !slices.Contains(order, f.Resource) {
+			order = append(order, f.Resource)
+		}
+	}
+	if most.Load() != 8 || len(order) != len(many) || !slices.IsSorted(order) {
+		t.Errorf("%d at a time, findings in the order %v", most.Load(), order)
+	}
+}
+
+// TestWhatIsWrongForOneResourceIsSaidOfThatOne: or all would be held for it.
+func TestWhatIsWrongForOneResourceIsSaidOfThatOne(t *testing.T) {
+	s := newScene(t)
+	reports := vaultlease.Wanted{
+		Resource: "reports", Longest: time.Hour,
+		Target: grants.Target{Engine: grants.EngineDatabase, Path: "newdb/creds/reports", Policy: "tac-reports"},
+	}
+	about := func(wanted []vaultlease.Wanted) map[string]bool {
+		about := map[string]bool{}
+		for _, f := range s.replica("a").Examine(t.Context(), wanted) {
+			if f.Status == world.Problem {
+				about[f.Resource] = true
+			}
+		}
+		return about
+	}
+	if got := about(append(slices.Clone(wanted), reports)); !maps.Equal(got, map[string]bool{"reports": true}) {
+		t.Errorf("a mount that the bot's policy does not know: about %v", got)
+	}
+	s.write("auth/token/roles/tac", values{"token_explicit_max_ttl": "4h"})
+	short := slices.Clone(wanted)
+	short[1].Longest = 2 * time.Hour
+	if got := about(short); !maps.Equal(got, map[string]bool{"orders": true}) {
+		t.Errorf("grants that the token role does not allow: about %v", got)
 	}
 }
 

@@ -77,7 +77,7 @@ func (r *reading) judgeIdentity(f *world.Findings) (in bool) {
 	case slices.Contains(r.self.Policies, "root"):
 		f.Wrong(check, r.plan.setupLine(), "the bot works with the root token, which may do everything")
 	case slices.Contains(r.self.Policies, "default"):
-		f.Wrong(check, "vault write "+role+" token_policies="+BotPolicyName+" token_no_default_policy=true", "the bot's token has the policy default besides its own")
+		f.Wrong(check, "vault write "+role+" token_policies="+r.plan.BotPolicyName+" token_no_default_policy=true", "the bot's token has the policy default besides its own")
 	default:
 		f.Fine(check, "the bot logs in, with the policy %s", strings.Join(r.self.Policies, ", "))
 	}
@@ -158,13 +158,21 @@ func (r *reading) judgeTokenRole(f *world.Findings) {
 		f.Wrong(check, r.plan.setupLine(), "the token role does not exist")
 		return
 	case err != nil:
-		f.Unseen(check, r.plan.setupLine(), "the bot may not read its token role: %v", err)
+		f.Wrong(check, r.plan.setupLine(), "the bot may not read its token role, and so cannot know that it bounds anything: %v", err)
 		return
 	}
 	before := len(f.List)
 	for _, c := range r.tokenRole.faults(r.plan.LongestToken) {
 		f.Wrong(check, "vault write "+check+" "+c.set, "%s", c.why)
 	}
+	most := time.Duration(r.tokenRole.ExplicitMaxTTL) * time.Second
+	for _, t := range r.targets {
+		if most > 0 && most < t.Longest {
+			f.Resource = t.Resource
+			f.Wrong(check, "vault write "+check+" token_explicit_max_ttl="+wholeText(r.plan.LongestToken), "token_explicit_max_ttl is %s: grants may last %s", most, t.Longest)
+		}
+	}
+	f.Resource = ""
 	if len(f.List) == before {
 		f.Fine(check, "mints orphans that cannot be renewed, with policies %s and no others", strings.Join(append(r.tokenRole.Allowed, r.tokenRole.AllowedGlob...), ", "))
 	}
@@ -192,7 +200,6 @@ func (t tokenRole) faults(longest time.Duration) []fault {
 	check(slices.ContainsFunc(all, func(p string) bool { return !ours(p) }),
 		"it allows policies that are not tac's: "+strings.Join(all, ", "), "allowed_policies= allowed_policies_glob='"+TargetPrefix+"*'")
 	check(most <= 0, "token_explicit_max_ttl is not set: nothing bounds a grant's token but the bot", "token_explicit_max_ttl="+wholeText(max(longest, 24*time.Hour)))
-	check(most > 0 && most < longest, "token_explicit_max_ttl is "+most.String()+": grants may last "+longest.String(), "token_explicit_max_ttl="+wholeText(longest))
 	check(t.Period != 0, "token_period is set: a grant's token could live for ever", "token_period=0")
 	check(t.NumUses != 0, "token_num_uses is set: Vault revokes a credential with the last use of its token", "token_num_uses=0")
 	return found
@@ -222,7 +229,7 @@ func (p Plan) powers() []power {
 	none("forgets leases that still live", "sys/leases/tidy")
 	none("lists every lease there is", "sys/leases/lookup/doctor")
 	none("mints tokens beside the token role", "auth/token/create", "auth/token/create-orphan", "auth/token/create/doctor")
-	none("widens the bot's own powers", "sys/policies/acl/"+BotPolicyName, "auth/"+p.AppRole+"/role/"+p.Role, "sys/auth/doctor", "sys/mounts/doctor")
+	none("widens the bot's own powers", "sys/policies/acl/"+p.BotPolicyName, "auth/"+p.AppRole+"/role/"+p.Role, "sys/auth/doctor", "sys/mounts/doctor")
 	none("forgets which grants have ended", p.Mount+"/delete/doctor", p.Mount+"/destroy/doctor", p.Mount+"/config")
 	none("hands out the attestation key or lets it be deleted", p.Transit+"/export/signing-key/"+p.TransitKey, p.Transit+"/keys/"+p.TransitKey+"/config")
 	seen := map[string]bool{}
@@ -236,7 +243,7 @@ func (p Plan) powers() []power {
 }
 
 func (r *reading) judgePowers(f *world.Findings) {
-	const check = BotPolicyName
+	check := r.plan.BotPolicyName
 	switch err := r.powersErr; {
 	case err != nil && outage(err):
 		f.Silent(check, err)
@@ -254,7 +261,10 @@ func (r *reading) judgePowers(f *world.Findings) {
 		lacks := slices.DeleteFunc(slices.Clone(e.may), func(c string) bool { return slices.Contains(found, c) })
 		extra := slices.DeleteFunc(slices.Clone(found), func(c string) bool { return c == "deny" || slices.Contains(e.may, c) })
 		if len(lacks) > 0 {
-			f.Wrong(check, r.plan.setupLine(), "the bot may not %s %s", strings.Join(lacks, " or "), e.path)
+			for _, f.Resource = range r.behind(e.path) {
+				f.Wrong(check, r.plan.setupLine(), "the bot may not %s %s", strings.Join(lacks, " or "), e.path)
+			}
+			f.Resource = ""
 		}
 		switch {
 		case len(extra) == 0:
@@ -270,6 +280,21 @@ func (r *reading) judgePowers(f *world.Findings) {
 	if len(f.List) == before {
 		f.Fine(check, "the bot may do what it needs, and nothing of what it must not")
 	}
+}
+
+// behind names the resources whose engine a path belongs to; one without a
+// name is everything, which a path of tac's own is about.
+func (r *reading) behind(path string) []string {
+	var names []string
+	for _, t := range r.targets {
+		if mount, _, ok := roleOf(t.Target); ok && strings.HasPrefix(path, mount+"/roles/") {
+			names = append(names, t.Resource)
+		}
+	}
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	return names
 }
 
 func (r *reading) judgeTarget(f *world.Findings, t targetReading) {

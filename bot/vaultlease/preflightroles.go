@@ -24,7 +24,7 @@ func (r *reading) judgeRole(f *world.Findings, t targetReading) {
 		f.Silent(path, err)
 		return
 	case err != nil:
-		f.Unseen(path, r.plan.setupLine(), "the bot may not read the role: %v", err)
+		f.Wrong(path, r.plan.setupLine(), "the bot may not read the role, and so cannot know that its bounds end anything: %v", err)
 		return
 	case t.role == nil:
 		f.Wrong(path, r.plan.setupLine(), "the role does not exist")
@@ -45,9 +45,8 @@ func (r *reading) judgeRole(f *world.Findings, t targetReading) {
 }
 
 var (
-	validUntil = regexp.MustCompile(`(?i)valid\s+until\s+'\{\{expiration\}\}'`)
-	ending     = regexp.MustCompile(`(?i)pg_terminate_backend\s*\(`)
-	dropping   = regexp.MustCompile(`(?i)drop\s+(role|user)\b`)
+	ending   = regexp.MustCompile(`(?i)pg_terminate_backend\s*\(`)
+	dropping = regexp.MustCompile(`(?i)drop\s+(role|user)\b`)
 )
 
 func judgeDatabaseRole(f *world.Findings, path string, t targetReading) {
@@ -58,7 +57,7 @@ func judgeDatabaseRole(f *world.Findings, path string, t targetReading) {
 		Revocation []string `json:"revocation_statements"`
 	}
 	if err := t.role.into(&role); err != nil {
-		f.Unseen(path, "", "the role cannot be read: %v", err)
+		f.Wrong(path, "vault read "+path, "what Vault says of the role has an unexpected form: %v", err)
 		return
 	}
 	write := "vault write " + path + " "
@@ -70,12 +69,11 @@ func judgeDatabaseRole(f *world.Findings, path string, t targetReading) {
 	if most > 0 && most < t.Longest {
 		f.Wrong(path+" max_ttl", write+"max_ttl="+wholeText(t.Longest), "max_ttl is %s: grants may last %s", most, t.Longest)
 	}
-	creation := strings.Join(role.Creation, "\n")
-	if !validUntil.MatchString(creation) {
+	if !endsLogins(strings.Join(role.Creation, "\n;\n")) {
 		f.Wrong(path+" creation_statements", write+"creation_statements="+shellQuoted(withEnd(role.Creation)),
-			"the creation statements do not say VALID UNTIL '{{expiration}}': with Vault gone nothing would end a login")
+			"the creation statements do not create the login with VALID UNTIL '{{expiration}}': with Vault gone nothing would end it")
 	}
-	revocation := strings.Join(role.Revocation, "\n")
+	revocation := strings.TrimSpace(withoutComments(strings.Join(role.Revocation, "\n")))
 	mend := write + "revocation_statements=" + shellQuoted(dropUser)
 	if !ending.MatchString(revocation) {
 		f.Wrong(path+" revocation_statements", mend, "the revocation statements leave open sessions open: they do not call pg_terminate_backend")
@@ -134,7 +132,7 @@ func judgeSSHRole(f *world.Findings, path string, t targetReading) {
 		MaxTTL          int64  `json:"max_ttl"`
 	}
 	if err := t.role.into(&role); err != nil {
-		f.Unseen(path, "", "the role cannot be read: %v", err)
+		f.Wrong(path, "vault read "+path, "what Vault says of the role has an unexpected form: %v", err)
 		return
 	}
 	allowed := commaList(role.AllowedUsers)
@@ -173,7 +171,7 @@ func judgePKIRole(f *world.Findings, path string, t targetReading) {
 		MaxTTL     int64    `json:"max_ttl"`
 	}
 	if err := t.role.into(&role); err != nil {
-		f.Unseen(path, "", "the role cannot be read: %v", err)
+		f.Wrong(path, "vault read "+path, "what Vault says of the role has an unexpected form: %v", err)
 		return
 	}
 	var b bounds

@@ -10,6 +10,10 @@ import (
 	"github.com/tigeraccess/tac/grants/world"
 )
 
+// ErrNotLetIn says that Vault refuses the bot's own identity: the secret id is
+// wrong or was taken back. A Vault that does not answer is never this.
+var ErrNotLetIn = errors.New("the bot is not let in")
+
 // session holds the bot's own token. It is renewed, or replaced by a new
 // login, by whichever call finds that less than a third of its life is left:
 // nothing runs in the background, and an idle bot holds a token that ends.
@@ -110,12 +114,17 @@ func (s *session) renew(ctx context.Context) bool {
 
 func (s *session) login(ctx context.Context) error {
 	asked := s.c.now()
+	// To lose its answer is no ambiguity (effect): whoever waits for a login
+	// has not sent the call that it is for.
 	a, err := s.c.exchange(ctx, request{
-		path: "auth/" + s.c.cfg.AppRole + "/login", auth: anonymous, effect: true,
+		path: "auth/" + s.c.cfg.AppRole + "/login", auth: anonymous,
 		body: map[string]any{"role_id": s.c.cfg.RoleID, "secret_id": s.c.cfg.SecretID.Reveal()},
 	})
+	if hasStatus(err, http.StatusBadRequest, http.StatusForbidden) {
+		return fmt.Errorf("log in to vault: %w: %w", ErrNotLetIn, err)
+	}
 	if err != nil {
-		return fmt.Errorf("log in to vault: %w", definite(err))
+		return fmt.Errorf("log in to vault: %w", err)
 	}
 	if a.Auth == nil || a.Auth.ClientToken == "" {
 		return errors.New("log in to vault: the answer has no token")
@@ -127,13 +136,4 @@ func (s *session) login(ctx context.Context) error {
 		s.ends = asked.Add(s.life)
 	}
 	return nil
-}
-
-// definite takes the mark of ambiguity off: whoever waits for a login has not
-// sent the call it is for.
-func definite(err error) error {
-	if errors.Is(err, world.ErrAmbiguous) {
-		return errors.New(err.Error())
-	}
-	return err
 }

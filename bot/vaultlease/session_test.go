@@ -69,7 +69,7 @@ func TestADeadTokenIsReplacedOnceForReadsAndNeverForWrites(t *testing.T) {
 	s.must(a.PutRecord(ctx, rec))
 
 	// A refusal by policy is not cured by logging in.
-	s.write("sys/policies/acl/"+vaultlease.BotPolicyName, values{"policy": `path "auth/token/lookup-self" { capabilities = ["read"] }`})
+	s.write("sys/policies/acl/bot-tac", values{"policy": `path "auth/token/lookup-self" { capabilities = ["read"] }`})
 	s.vault.ResetCalls()
 	if _, err := a.Record(ctx, grantID); err == nil || s.count("auth/approle/login") != 0 || s.count("tac/data/") != 1 {
 		t.Errorf("got %v with %v", err, s.vault.Calls())

@@ -66,6 +66,8 @@ type storedRequest struct {
 	Who    string      `json:"closed_by,omitempty"`
 	Why    string      `json:"why,omitempty"`
 	Chat   storedChat  `json:"chat,omitzero"`
+
+	Unasked []string `json:"unasked,omitempty"`
 }
 
 type storedChat struct {
@@ -152,7 +154,7 @@ func (g storedGrant) grant() grants.Grant {
 func storeRequest(r *grants.Request, by string) storedRequest {
 	return storedRequest{
 		By: by, Grant: storeGrant(r.Grant), Key: r.Key, Pull: r.Pull, Shown: r.Shown, Body: r.Body, Check: r.Check, Head: r.Head,
-		Closed: string(r.Closed), Who: r.By, Why: r.Why, Chat: storedChat(r.Chat),
+		Closed: string(r.Closed), Who: r.By, Why: r.Why, Chat: storedChat(r.Chat), Unasked: r.Unasked,
 	}
 }
 
@@ -163,7 +165,7 @@ func decodeRequest(doc []byte) (*grants.Request, error) {
 	}
 	return &grants.Request{
 		Grant: s.Grant.grant(), Key: s.Key, Pull: s.Pull, Shown: s.Shown, Body: s.Body, Check: s.Check, Head: s.Head,
-		Closed: grants.Outcome(s.Closed), By: s.Who, Why: s.Why, Chat: grants.Chat(s.Chat),
+		Closed: grants.Outcome(s.Closed), By: s.Who, Why: s.Why, Chat: grants.Chat(s.Chat), Unasked: s.Unasked,
 	}, nil
 }
 

@@ -133,7 +133,9 @@ func (c *Client) call(ctx context.Context, r request) (*answer, error) {
 	}
 	renewed, loginErr := c.session.replace(ctx, token)
 	if loginErr != nil {
-		return nil, errors.Join(err, loginErr)
+		// Only the login is wrapped: why it failed says whether Vault is down or
+		// the bot is not let in, and the 403 before it says neither.
+		return nil, fmt.Errorf("%w (after: %v)", loginErr, err)
 	}
 	if renewed == token {
 		return a, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/tigeraccess/tac/bot"
@@ -64,21 +65,55 @@ func NewDoctor(c Config, now func() time.Time, log *slog.Logger) (*Doctor, error
 // Examine looks at the whole set-up. With an administrator's token of GitHub
 // it sees more; without one, what it cannot see it reports as unknown.
 func (d *Doctor) Examine(ctx context.Context, admin world.Secret) []world.Finding {
-	wanted, found := d.policies(ctx)
-	found = append(d.vault.Examine(ctx, wanted), found...)
+	found, _ := d.examine(ctx, admin, nil, nil)
+	return found
+}
+
+// examine looks at the whole set-up, and returns with what it found which
+// resources it looked at: those that the policies name, or known where that
+// cannot be read, and more. Each area has its own time.
+func (d *Doctor) examine(ctx context.Context, admin world.Secret, known, more []vaultlease.Wanted) (found []world.Finding, looked []vaultlease.Wanted) {
+	within := func(look func(ctx context.Context) []world.Finding) []world.Finding {
+		ctx, cancel := context.WithTimeout(ctx, mostLooking)
+		defer cancel()
+		return look(ctx)
+	}
+	named := within(func(ctx context.Context) (all []world.Finding) {
+		var ok bool
+		if looked, ok, all = d.policies(ctx); !ok {
+			looked = known
+		}
+		return all
+	})
+	looked = withMore(looked, more)
+	found = append(within(func(ctx context.Context) []world.Finding { return d.vault.Examine(ctx, looked) }), named...)
 	expected := githubpr.Expected{Admin: admin}
 	if d.config.URL != "" {
 		expected.Webhook = d.config.URL + "/webhooks/github"
 	}
-	found = append(found, d.forge.Examine(ctx, expected)...)
+	found = append(found, within(func(ctx context.Context) []world.Finding { return d.forge.Examine(ctx, expected) })...)
 	if d.chat != nil {
-		found = append(found, d.chat.Examine(ctx, d.config.Slack.Channel)...)
+		found = append(found, within(func(ctx context.Context) []world.Finding { return d.chat.Examine(ctx, d.config.Slack.Channel) })...)
 	}
-	return found
+	return found, looked
 }
 
-// policies reads the policies in force, and which resources they name.
-func (d *Doctor) policies(ctx context.Context) ([]vaultlease.Wanted, []world.Finding) {
+// withMore adds targets that are not among the wanted, under names of their
+// own: what is wrong with them must not hold the resources of now.
+func withMore(wanted, more []vaultlease.Wanted) []vaultlease.Wanted {
+	h := &hold{looked: slices.Clone(wanted)}
+	for _, w := range more {
+		if _, ok := h.find(w.Resource, w.Target); !ok {
+			w.Resource = earlier(w.Resource)
+			h.looked = append(h.looked, w)
+		}
+	}
+	return h.looked
+}
+
+// policies reads the policies in force, and which resources they name; not ok
+// where that cannot be told.
+func (d *Doctor) policies(ctx context.Context) (wanted []vaultlease.Wanted, ok bool, found []world.Finding) {
 	f := &world.Findings{Area: "policies"}
 	tip, err := d.repository.Fetch(ctx)
 	var files []policies.File
@@ -87,7 +122,7 @@ func (d *Doctor) policies(ctx context.Context) ([]vaultlease.Wanted, []world.Fin
 	}
 	if err != nil {
 		f.Silent("policies", err)
-		return nil, f.List
+		return nil, false, f.List
 	}
 	set, findings := policies.Load(files, time.LoadLocation)
 	findings = append(findings, set.Lint()...)
@@ -101,7 +136,13 @@ func (d *Doctor) policies(ctx context.Context) ([]vaultlease.Wanted, []world.Fin
 	if !broken {
 		f.Fine("policies", "%s loads, and lint finds no error", d.config.GitHub.Branch)
 	}
-	return WantedOf(set), f.List
+	if err := set.Err(); err != nil {
+		// As with no answer, nothing was learned: no hold may end by it.
+		f.Unseen("resources", "tac policy lint", "which resources there are, and so whether they are set up right, cannot be told: %v", err)
+		f.List[len(f.List)-1].Outage = true
+		return nil, false, f.List
+	}
+	return WantedOf(set), true, f.List
 }
 
 // WantedOf returns the resources that policies name, with the longest time

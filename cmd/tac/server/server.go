@@ -33,6 +33,7 @@ type Server struct {
 	ready    atomic.Pointer[error]
 
 	unchecked bool
+	looked    atomic.Bool // the first look at the set-up is over, or was waited for long enough
 	passed    atomic.Bool // the set-up was seen to be right once
 	held      holding
 }
@@ -52,17 +53,20 @@ type Options struct {
 	Alert func(id grants.ID, why string)
 }
 
+var errStarting = errors.New("tac is starting")
+
 // New builds a replica and starts to listen, but neither serves nor works
 // before Run.
 func New(c Config, o Options) (*Server, error) {
 	s := &Server{log: o.Log}
-	starting := errors.New("tac is starting")
+	starting := errStarting
 	s.ready.Store(&starting)
 	var err error
 	if s.Doctor, err = NewDoctor(c, o.Now, o.Log); err != nil {
 		return nil, err
 	}
 	if !o.Unchecked {
+		s.held.again = make(chan struct{}, 1)
 		s.held.now.Store(&hold{all: errNotChecked})
 	}
 	s.unchecked = o.Unchecked
@@ -108,7 +112,7 @@ func (s *Server) setUpHTTP(edge webhooks.SlackEdge) error {
 		IsRefused:     func(err error) bool { return errors.Is(err, githubpr.ErrNotOurToken) },
 		WebhookSecret: c.GitHub.WebhookSecret, Repository: c.GitHub.Owner + "/" + c.GitHub.Repo, Branch: c.GitHub.Branch,
 		BotID: s.botID.Load, Slack: edge, ClientID: c.GitHub.ClientID, GitHubURL: c.GitHub.URL,
-		Ready: s.readiness, Metrics: prometheus.NewRegistry(), Log: s.log,
+		Ready: s.readiness, Held: s.held.why, Metrics: prometheus.NewRegistry(), Log: s.log,
 	})
 	if err != nil {
 		return err

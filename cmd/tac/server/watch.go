@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
+	"github.com/tigeraccess/tac/bot/vaultlease"
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/world"
 )
@@ -28,7 +28,8 @@ const (
 	atFirst  = time.Second // and twice as long each time, up to mostWait
 	mostWait = 15 * time.Second
 
-	mostLooking = 2 * time.Minute // for one look
+	mostLooking  = 2 * time.Minute  // for one look, at each of what it looks at
+	mostStarting = 10 * time.Second // that a server is not ready because of its first look
 )
 
 // WrongSetUp is why a server does not start.
@@ -37,39 +38,6 @@ type WrongSetUp struct{ Findings []world.Finding }
 func (e *WrongSetUp) Error() string {
 	return fmt.Sprintf("nothing may be issued like this; what is wrong with the set-up: %d", len(e.Findings))
 }
-
-// hold is why new access is held back, for everything or for some resources.
-type hold struct {
-	all     error
-	of      map[string]error
-	because []world.Finding
-}
-
-// holding is the hold in force. The zero value holds nothing.
-type holding struct{ now atomic.Pointer[hold] }
-
-func (h *holding) get() *hold {
-	if now := h.now.Load(); now != nil {
-		return now
-	}
-	return &hold{}
-}
-
-// on answers for one resource; it is the bot's Config.Hold.
-func (h *holding) on(resource string) error {
-	now := h.get()
-	if now.all != nil {
-		return now.all
-	}
-	return now.of[resource]
-}
-
-// What people are told. Details are for whoever runs tac: they say where to
-// attack.
-var (
-	errNotChecked = errors.New("tac has not seen yet that everything around it is set up as it must be, and gives no new access before; please try again in a minute")
-	errWrongSetUp = errors.New("tac gives no new access while its set-up is wrong; what is live ends as it should. Whoever runs tac finds out more with `tac doctor`")
-)
 
 // stops reports whether a finding must keep anything from being issued. What
 // only makes tac slow or mute does not, and a policy that does not load
@@ -99,29 +67,30 @@ func weigh(found []world.Finding) (wrong []world.Finding, complete bool) {
 // Check looks at the set-up once and holds or frees new access accordingly.
 // It returns *WrongSetUp where the server must not go on.
 func (s *Server) Check(ctx context.Context) error {
-	looking, cancel := context.WithTimeout(ctx, mostLooking)
-	defer cancel()
-	found := s.Examine(looking, world.Secret{})
+	before := s.held.get()
+	found, looked := s.examine(ctx, world.Secret{}, before.looked, s.held.more())
 	if ctx.Err() != nil {
 		return nil
 	}
 	wrong, complete := weigh(found)
-	if !complete {
-		wrong = append(wrong, s.unmended(found)...)
+	if complete {
+		s.held.forget()
+	} else {
+		wrong, looked = append(wrong, s.unmended(found)...), before.looked
 	}
 	switch {
 	case len(wrong) > 0 && !s.passed.Load():
 		// Only the first look ends the server: once it stayed to end what
 		// was alive, it also sees to the files of what it ended.
-		if len(s.held.get().because) == 0 && !s.anythingLive(ctx, wrong) {
+		if len(before.because) == 0 && !s.anythingLive(ctx) {
 			return &WrongSetUp{wrong}
 		}
 		s.change(&hold{all: errWrongSetUp, because: wrong})
 	case len(wrong) > 0:
-		s.change(holdOn(wrong))
+		s.change(holdOn(wrong, looked))
 	case complete:
 		s.passed.Store(true)
-		s.change(&hold{})
+		s.change(&hold{looked: looked})
 	case !s.passed.Load():
 		s.log.Warn("the set-up cannot be seen yet; nothing is issued before", "unseen", outages(found))
 	default:
@@ -139,18 +108,6 @@ func (s *Server) unmended(found []world.Finding) []world.Finding {
 	})
 }
 
-// holdOn holds back what the findings are about: a resource, or everything.
-func holdOn(wrong []world.Finding) *hold {
-	h := &hold{of: map[string]error{}, because: wrong}
-	for _, f := range wrong {
-		if f.Resource == "" {
-			h.all = errWrongSetUp
-		}
-		h.of[f.Resource] = errWrongSetUp
-	}
-	return h
-}
-
 // change puts a hold in force and tells of what is new about it.
 func (s *Server) change(h *hold) {
 	before := s.held.get()
@@ -164,8 +121,12 @@ func (s *Server) change(h *hold) {
 			s.Bot.Alert("", fmt.Sprintf("the set-up is wrong, and new access is held back: %s %s: %s; mend: %s", f.Area, f.Check, f.Message, f.Mend))
 		}
 	}
-	if len(h.because) == 0 && (len(before.because) > 0 || before.all != nil) {
+	free := len(h.because) == 0 && (len(before.because) > 0 || before.all != nil)
+	if free {
 		s.log.Info("the set-up was looked at and is right; access is given")
+	}
+	isNew := func(w vaultlease.Wanted) bool { _, ok := before.find(w.Resource, w.Target); return !ok }
+	if free || slices.ContainsFunc(h.looked, isNew) {
 		s.Bot.WakeAll()
 	}
 }
@@ -181,17 +142,12 @@ func outages(found []world.Finding) []string {
 }
 
 // anythingLive reports whether a credential may be alive that has to be
-// ended. What cannot be read counts as alive, unless we cannot even log in:
-// then there is nothing that staying up would end.
-func (s *Server) anythingLive(ctx context.Context, wrong []world.Finding) bool {
+// ended. What cannot be read counts as alive, unless Vault refuses our very
+// identity: then there is nothing that staying up would end.
+func (s *Server) anythingLive(ctx context.Context) bool {
 	ids, err := s.vault.Records(ctx)
 	if err != nil {
-		for _, f := range wrong {
-			if f.Area == "vault" && f.Check == "identity" {
-				return false
-			}
-		}
-		return true
+		return !errors.Is(err, vaultlease.ErrNotLetIn)
 	}
 	for _, id := range ids {
 		r, err := s.vault.Record(ctx, id)
@@ -211,29 +167,38 @@ func (s *Server) anythingLive(ctx context.Context, wrong []world.Finding) bool {
 
 // watch checks now and again until ctx ends, or the server must not go on.
 func (s *Server) watch(ctx context.Context) error {
+	patience := time.AfterFunc(mostStarting, func() { s.looked.Store(true) })
+	defer patience.Stop()
 	for first := atFirst; ; {
 		if err := s.Check(ctx); err != nil {
 			return err
 		}
+		s.looked.Store(true)
 		wait := whenWell
 		switch {
 		case !s.passed.Load() && len(s.held.get().because) == 0: // somebody does not answer
 			wait, first = first, min(2*first, mostWait)
-		case len(s.held.get().because) > 0:
+		case len(s.held.get().because) > 0 || s.held.unseen():
 			wait = whenHeld
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-s.held.again:
 		case <-time.After(wait):
 		}
 	}
 }
 
-// readiness is what /readyz says: nil, or why not.
+// readiness is what /readyz says: nil, or why not. A hold is no reason: what
+// ends access early comes through the same door, so it has to stay open. Only
+// a first look that is under way is waited for, and not for long.
 func (s *Server) readiness() error {
 	if err := *s.ready.Load(); err != nil {
 		return err
 	}
-	return s.held.get().all
+	if !s.unchecked && !s.looked.Load() {
+		return errStarting
+	}
+	return nil
 }

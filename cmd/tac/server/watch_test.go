@@ -14,6 +14,8 @@ import (
 
 	"github.com/tigeraccess/tac/bot"
 	"github.com/tigeraccess/tac/bot/sandbox"
+	"github.com/tigeraccess/tac/bot/sandbox/github"
+	"github.com/tigeraccess/tac/bot/vaultlease"
 	"github.com/tigeraccess/tac/cmd/tac/demo"
 	"github.com/tigeraccess/tac/cmd/tac/server"
 	"github.com/tigeraccess/tac/grants"
@@ -70,6 +72,20 @@ func (tn *town) vault(path string, data map[string]any) {
 	tn.must(err)
 }
 
+// push puts a file on the default branch, or with no text takes it away, and
+// lets the bot's last look at the branch grow old.
+func (tn *town) push(path, text string) {
+	tn.t.Helper()
+	tn.must(tn.GitHub.AllowBypass(demo.Repository, "eve"))
+	p := github.Push{Repo: demo.Repository, Login: "eve", Branch: "main", Files: map[string]string{path: text}, Message: "policies"}
+	if text == "" {
+		p.Files, p.Delete = nil, []string{path}
+	}
+	_, err := tn.GitHub.Push(p)
+	tn.must(err)
+	tn.Clock.Advance(3 * time.Second)
+}
+
 var alice = grants.Principal{GitHub: "alice", ID: 1001}
 
 func (tn *town) ask(r *demo.Replica, resource string) (grants.ID, error) {
@@ -120,6 +136,10 @@ var wrong = map[string]struct {
 	}, "leave open sessions open", "revocation_statements='DO $$"},
 	"a token role without orphans": {func(tn *town) { tn.vault("auth/token/roles/tac", map[string]any{"orphan": false}) },
 		"orphan is not set", "vault write auth/token/roles/tac orphan=true"},
+	"roles that the bot may not read": {func(tn *town) {
+		calls, _, _ := strings.Cut(vaultlease.Plan{}.BotPolicy(), "# what `tac doctor`")
+		tn.vault("sys/policies/acl/bot-tac", map[string]any{"policy": calls})
+	}, "may not read the role", "tac vault setup"},
 	"a branch without rules": {func(tn *town) { tn.must(tn.GitHub.Unprotect(demo.Repository)) },
 		"main may be force-pushed", "gh api -X POST repos/acme/access/rulesets"},
 }
@@ -198,8 +218,11 @@ func TestALiveGrantIsEndedAndNothingIssued(t *testing.T) {
 			if err := tn.claim(r, waiting); !isHeld(err) {
 				t.Errorf("a claim: %v", err)
 			}
-			if status, body := get(t, r.URL()+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "its set-up is wrong") {
+			if status, body := get(t, r.URL()+"/readyz"); status != http.StatusOK || !strings.Contains(body, "its set-up is wrong") {
 				t.Errorf("readyz: %d %s", status, body)
+			}
+			if _, body := get(t, r.URL()+"/metrics"); !strings.Contains(body, "tac_access_held 1") {
+				t.Error("no metric says that access is held back")
 			}
 			tn.Clock.Advance(61 * time.Minute)
 			tn.until("the grant has ended", func() bool {
@@ -219,6 +242,43 @@ func TestALiveGrantIsEndedAndNothingIssued(t *testing.T) {
 				t.Errorf("%d credentials were issued, want that of before", issued)
 			}
 		})
+	}
+}
+
+// TestALoginThatFailsForAMomentEndsNoServer: a new replica, while something is
+// alive, and Vault does not answer on the path of the login alone.
+func TestALoginThatFailsForAMomentEndsNoServer(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]sandbox.Fault{
+		"an error of Vault's": {When: sandbox.Answer, Status: 500, Body: `{"errors":["internal error"]}`},
+		"a lost answer":       {When: sandbox.LostReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tn := newTown(t)
+			old := tn.replica("old", false)
+			id := tn.approved(old)
+			tn.must(tn.claim(old, id))
+			r := tn.replica("one", true)
+			fault.Path, fault.Times = "auth/approle/login", -1
+			tn.Vault.Order(fault)
+			tn.must(tn.GitHub.Unprotect(demo.Repository)) // wrong, and so the question is what is alive
+			if err := r.Check(t.Context()); err != nil {
+				t.Errorf("the server ends: %v", err)
+			}
+			if _, err := tn.ask(r, "postgres-prod"); err == nil {
+				t.Error("something new is given")
+			}
+		})
+	}
+	// An identity that Vault refuses ends nothing by staying.
+	tn := newTown(t)
+	old := tn.replica("old", false)
+	tn.must(tn.claim(old, tn.approved(old)))
+	r := tn.replica("one", true)
+	tn.Vault.Order(sandbox.Fault{Path: "auth/approle/login", When: sandbox.Answer, Status: 400, Body: `{"errors":["invalid role or secret ID"]}`, Times: -1})
+	var refused *server.WrongSetUp
+	if err := r.Check(t.Context()); !errors.As(err, &refused) {
+		t.Errorf("it goes on without being let in: %v", err)
 	}
 }
 
@@ -258,6 +318,114 @@ func TestWhatTurnsWrongLaterHoldsItsResourceUntilMended(t *testing.T) {
 	if told != 1 {
 		t.Errorf("somebody was woken %d times for one thing: %q", told, tn.alerts)
 	}
+}
+
+// TestAReplicaIsReadyWhateverTheFirstLookSays: what ends access goes through
+// it, and a load balancer sends nothing to whom is not ready.
+func TestAReplicaIsReadyWhateverTheFirstLookSays(t *testing.T) {
+	t.Parallel()
+	tn := newTown(t)
+	r := tn.replica("one", true)
+	tn.Vault.Seal()
+	ctx, stop := context.WithCancel(t.Context())
+	tn.World.Run(ctx, r)
+	defer func() { stop(); tn.Stop(r) }()
+	if status, body := get(t, r.URL()+"/readyz"); status == http.StatusServiceUnavailable && !strings.Contains(body, "is starting") {
+		t.Errorf("at first: %s", body)
+	}
+	tn.until("it is ready", func() bool { status, _ := get(t, r.URL()+"/readyz"); return status == http.StatusOK })
+	if _, body := get(t, r.URL()+"/readyz"); !strings.Contains(body, "has not seen yet") {
+		t.Errorf("readyz: %s", body)
+	}
+	tn.Vault.Unseal()
+	tn.until("nothing is held", func() bool { _, body := get(t, r.URL()+"/readyz"); return body == "ready\n" })
+	if _, body := get(t, r.URL()+"/metrics"); !strings.Contains(body, "tac_access_held 0") {
+		t.Error("the metric still says that access is held back")
+	}
+}
+
+// TestPoliciesThatDoNotLoadFreeNothing: which roles there are is then unknown.
+func TestPoliciesThatDoNotLoadFreeNothing(t *testing.T) {
+	t.Parallel()
+	const broken = "policies/broken.yaml"
+	t.Run("at the start", func(t *testing.T) {
+		tn := newTown(t)
+		tn.push(broken, "kind: Nonsense\n")
+		tn.vault(role, map[string]any{"default_ttl": "1h"})
+		r := tn.replica("one", true)
+		tn.must(r.Check(t.Context()))
+		tn.push(broken, "")
+		if _, err := tn.ask(r, "postgres-prod"); !isHeld(err) {
+			t.Errorf("nothing was looked at, and access is given: %v", err)
+		}
+	})
+	t.Run("after something else was wrong", func(t *testing.T) {
+		tn := newTown(t)
+		r := tn.replica("one", true)
+		tn.must(r.Check(t.Context()))
+		tn.vault(role, map[string]any{"default_ttl": "1h"})
+		tn.must(r.Check(t.Context()))
+		tn.push(broken, "kind: Nonsense\n")
+		tn.must(r.Check(t.Context()))
+		tn.push(broken, "")
+		if _, err := tn.ask(r, "postgres-prod"); !isHeld(err) {
+			t.Errorf("the role is wrong still, and access is given: %v", err)
+		}
+	})
+}
+
+const changed = `kind: Resource
+metadata: {name: bastion}
+spec:
+  description: the way into the production network
+  owners: [platform]
+  vault: {engine: ssh, path: ssh/sign/bastion, policy: tac-bastion, principals: [deploy], slice: 5m}
+---
+kind: Resource
+metadata: {name: postgres-prod}
+spec:
+  description: payments primary, read-write
+  owners: [payments]
+  vault: {engine: database, path: database/creds/other, policy: tac-other}
+`
+
+// TestWhatNoLookHasSeenIsHeld: a resource that is new or was changed may be
+// wrong in every way. A grant that was decided before keeps its target.
+func TestWhatNoLookHasSeenIsHeld(t *testing.T) {
+	t.Parallel()
+	tn := newTown(t)
+	old := tn.approved(tn.replica("old", false))
+	r := tn.replica("one", true)
+	tn.must(r.Check(t.Context()))
+	tn.push("policies/resources.yaml", changed)
+	for range 2 {
+		if _, err := tn.ask(r, "postgres-prod"); !isHeld(err) {
+			t.Errorf("a changed resource that was not looked at, or is not in Vault: %v", err)
+		}
+		tn.must(r.Check(t.Context()))
+	}
+	if err := tn.claim(r, old); !isHeld(err) {
+		t.Errorf("a target that the policies no longer name: %v", err)
+	}
+	tn.must(r.Check(t.Context()))
+	tn.must(tn.claim(r, old))
+}
+
+// TestAResourceThatIsWaitedForIsLookedAtSoon: nobody waits for the next look
+// of every ten minutes.
+func TestAResourceThatIsWaitedForIsLookedAtSoon(t *testing.T) {
+	t.Parallel()
+	tn := newTown(t)
+	r := tn.replica("one", true)
+	ctx, stop := context.WithCancel(t.Context())
+	tn.World.Run(ctx, r)
+	defer func() { stop(); tn.Stop(r) }()
+	tn.until("access is given", func() bool { _, err := tn.ask(r, "postgres-prod"); return err == nil })
+	tn.push("policies/resources.yaml", changed)
+	tn.until("the change was looked at", func() bool {
+		_, err := tn.ask(r, "postgres-prod")
+		return isHeld(err) && tn.alerted("database/roles/other")
+	})
 }
 
 func TestTheDemosWorldIsSetUpRight(t *testing.T) {
