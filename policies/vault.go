@@ -48,12 +48,19 @@ func checkVaultPolicy(s string) error {
 
 // checkSignPath returns an error unless a path is MOUNT/sign/ROLE: the one
 // kind of path on which ssh and pki sign a key of the claimant's own within
-// the limits of a role.
+// the limits of a role. MOUNT/issuer/REF/sign/ROLE signs too, but neither the
+// mount nor the role is then where set-up and doctor look for them.
 func checkSignPath(path string) error {
 	parts := strings.Split(path, "/")
 	n := len(parts)
 	if n >= 3 && parts[n-2] == "sign" {
-		return nil
+		before := parts[:n-2]
+		mount := withoutIssuer(before)
+		if len(mount) == len(before) {
+			return nil
+		}
+		return fmt.Errorf("%s names an issuer, which is for the role to do (issuer_ref); write %s/sign/%s",
+			strictyaml.Quote(path), strings.Join(mount, "/"), parts[n-1])
 	}
 	// What would have worked: the same role, where there is one.
 	verbs := map[string]string{
@@ -70,9 +77,17 @@ func checkSignPath(path string) error {
 		if at == n-2 {
 			role = parts[n-1]
 		}
-		return fmt.Errorf("%s %s; write %s/sign/%s", strictyaml.Quote(path), why, strings.Join(parts[:at], "/"), role)
+		return fmt.Errorf("%s %s; write %s/sign/%s", strictyaml.Quote(path), why, strings.Join(withoutIssuer(parts[:at]), "/"), role)
 	}
 	return fmt.Errorf("%s is not where a role signs; write %s/sign/ROLE", strictyaml.Quote(path), parts[0])
+}
+
+// withoutIssuer takes issuer/REF off what stands before a verb.
+func withoutIssuer(parts []string) []string {
+	if n := len(parts); n >= 3 && parts[n-2] == "issuer" {
+		return parts[:n-2]
+	}
+	return parts
 }
 
 func checkUser(s string) error {

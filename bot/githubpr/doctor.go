@@ -25,7 +25,7 @@ type Expected struct {
 // Examine looks at the App, its installation and the repository's rules, and
 // returns what it found. It changes nothing.
 //
-// Reading is here; doctorjudge.go and doctorrules.go hold what is right and
+// Reading is here; doctorjudge.go, doctorrules.go and doctorowners.go hold what is right and
 // what is wrong, and call nobody.
 func (c *Client) Examine(ctx context.Context, e Expected) []world.Finding {
 	r := &reading{cfg: c.cfg, want: e}
@@ -56,6 +56,7 @@ func (c *Client) Examine(ctx context.Context, e Expected) []world.Finding {
 		}
 		r.rulesets[rule.RulesetID] = one
 	}
+	r.owners = d.owners(ctx, repo, c.cfg.Branch)
 	if d.admin != nil {
 		r.actionsErr = d.get(ctx, d.admin, repo+"/actions/permissions/workflow", &r.actions)
 	}
@@ -136,6 +137,7 @@ type reading struct {
 	grants       []branchRule // in force on a grant's branch
 	grantsErr    error
 	rulesets     map[int64]rulesetReading
+	owners       ownersReading
 	actions      workflowPermissions
 	actionsErr   error
 }

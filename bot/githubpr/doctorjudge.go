@@ -26,6 +26,7 @@ func (r *reading) judge() []world.Finding {
 	r.judgeHook(f)
 	r.judgeRepository(f)
 	r.judgeRules(f)
+	r.judgeOwners(f)
 	r.judgeActions(f)
 	return f.List
 }

@@ -20,8 +20,8 @@ func (r *reading) judgeRules(f *world.Findings) {
 	case err != nil && outage(err):
 		f.Silent("rules", err)
 		return
-	case err != nil:
-		f.Unseen("rules", "", "the rules of %s cannot be read: %v", r.cfg.Branch, err)
+	case err != nil: // with the App's permissions right, as where the plan has no rulesets
+		f.Wrong("rules", r.create(rulesetA), "the rules of %s cannot be read, so that there may be none: %v", r.cfg.Branch, err)
 		return
 	}
 	r.judgeHistory(f)
@@ -30,7 +30,7 @@ func (r *reading) judgeRules(f *world.Findings) {
 	case err != nil && outage(err):
 		f.Silent("ruleset C", err)
 	case err != nil:
-		f.Unseen("ruleset C", "", "the rules of grant/** cannot be read: %v", err)
+		f.Wrong("ruleset C", r.create(rulesetC), "the rules of grant/** cannot be read, so that there may be none: %v", err)
 	default:
 		r.judgeGrantBranches(f)
 	}
@@ -71,9 +71,12 @@ func (r *reading) judgeHistory(f *world.Findings) {
 // bypass.
 func (r *reading) judgeNobody(f *world.Findings, check, harm string, rules []branchRule) {
 	var bad, dark []string
+	var silent error
 	for _, rule := range rules {
 		set := r.rulesets[rule.RulesetID]
 		switch {
+		case set.err != nil && outage(set.err):
+			silent = set.err
 		case set.err != nil || set.CanBypass == "" && set.Bypass == nil:
 			dark = append(dark, r.nameOf(rule.RulesetID))
 		case set.mayBypass():
@@ -85,6 +88,10 @@ func (r *reading) judgeNobody(f *world.Findings, check, harm string, rules []bra
 		default:
 			return
 		}
+	}
+	if silent != nil {
+		f.Silent(check, silent)
+		return
 	}
 	if len(dark) > 0 {
 		f.Unseen(check, "", "who may bypass %s is for an administrator to see (--admin-token-file)", strings.Join(dark, ", "))

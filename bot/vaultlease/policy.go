@@ -9,13 +9,9 @@ import (
 	"github.com/tigeraccess/tac/grants"
 )
 
-// Names that set-up gives. The bot's own policy must not begin as the targets'
-// do: the token role lets the bot mint tokens with any policy that does.
-const (
-	BotPolicyName     = "bot-tac"
-	JanitorPolicyName = "janitor-tac"
-	TargetPrefix      = "tac-"
-)
+// TargetPrefix is how the targets' policies begin. The bot's own must not: the
+// token role lets the bot mint tokens with any policy that does.
+const TargetPrefix = "tac-"
 
 // allowance is one path of a policy and what may be done there.
 type allowance struct {
@@ -45,7 +41,7 @@ func (p Plan) allowances() (calls, checks []allowance) {
 		only("sys/leases/revoke", "update"),
 		only("sys/leases/count", "read"),
 		wrapping,
-		only(p.Mount+"/data/*", "create", "read", "update"),
+		only(recordsPath(p.Mount), "create", "read", "update"),
 		only(p.Mount+"/metadata/*", "list", "read"),
 		only(p.Transit+"/sign/"+p.TransitKey, "update"),
 		only(p.Transit+"/verify/"+p.TransitKey, "update"),
@@ -61,6 +57,9 @@ func (p Plan) allowances() (calls, checks []allowance) {
 	}
 	return calls, checks
 }
+
+// recordsPath is what tells one bot's policy from another's.
+func recordsPath(mount string) string { return mount + "/data/*" }
 
 func (a allowance) String() string {
 	return fmt.Sprintf("path %q { capabilities = [\"%s\"]%s }\n", a.path, strings.Join(a.capabilities, `", "`), a.more)

@@ -1,6 +1,7 @@
 package vaultlease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,11 +22,11 @@ type Plan struct {
 	TransitKey string
 	TokenRole  string
 	AppRole    string // path of the AppRole method
-	Role       string // the bot's role there; default tac
+	Role       string // the bot's role there; default TokenRole
 
 	// Names of the policies of the bot and of the janitor, which must not
-	// begin with TargetPrefix; several set-ups in one Vault need different
-	// ones. Defaults: BotPolicyName and JanitorPolicyName.
+	// begin with TargetPrefix. Defaults: bot-ROLE and janitor-ROLE after the
+	// token role, so that several bots in one Vault leave each other theirs.
 	BotPolicyName, JanitorPolicyName string
 
 	LongestToken time.Duration // of any grant with all its extensions; default 7 days
@@ -47,9 +48,12 @@ type Identity struct {
 // Deed is what a Step does.
 type Deed int
 
-// The deeds.
+// The deeds. The first two change nothing: they stop before anything is done
+// to what is not this plan's.
 const (
-	EnableSecrets Deed = iota + 1 // an engine of the type Engine at Path
+	OwnRecords    Deed = iota + 1 // there is no engine at Path, or it holds records of tac's alone
+	OwnPolicy                     // there is no policy Path, or it is for the records at Records
+	EnableSecrets                 // an engine of the type Engine at Path
 	EnableAuth                    // an auth method
 	WritePolicy                   // Policy under the name Path
 	Write                         // Fields to Path
@@ -64,7 +68,9 @@ type Step struct {
 	Path   string
 	Engine string
 	Policy string
-	Fields []Field // of Write, or the options of an engine
+	// Records is the mount of the bot whose policy it has to be.
+	Records string
+	Fields  []Field // of Write, or the options of an engine
 	// Once leaves alone what is at Path already: it may not be tac's.
 	Once bool
 	// Settling says that the engine may need a moment after it was enabled.
@@ -124,13 +130,14 @@ func (p *Plan) setDefaults() {
 		value string
 	}{
 		{&p.Mount, DefaultMount}, {&p.Transit, DefaultTransit}, {&p.TransitKey, DefaultTransitKey}, {&p.TokenRole, DefaultTokenRole},
-		{&p.AppRole, DefaultAppRole}, {&p.Role, "tac"},
-		{&p.BotPolicyName, BotPolicyName}, {&p.JanitorPolicyName, JanitorPolicyName},
+		{&p.AppRole, DefaultAppRole},
 	} {
-		if *d.field == "" {
-			*d.field = d.value
-		}
+		*d.field = cmp.Or(*d.field, d.value)
 	}
+	p.Role = cmp.Or(p.Role, p.TokenRole)
+	// Vault keeps the names of policies in small letters, and only those.
+	p.BotPolicyName = cmp.Or(p.BotPolicyName, "bot-"+strings.ToLower(p.TokenRole))
+	p.JanitorPolicyName = cmp.Or(p.JanitorPolicyName, "janitor-"+strings.ToLower(p.TokenRole))
 	if p.LongestToken == 0 {
 		p.LongestToken = grants.LongestDuration
 	}
@@ -144,6 +151,9 @@ func (p *Plan) validate() error {
 		if !pathForm.MatchString(path) {
 			return fmt.Errorf("%.60q cannot be part of a path", path)
 		}
+	}
+	if strings.Contains(p.TokenRole, "/") {
+		return fmt.Errorf("the token role %.60q has a slash in it, which no role may have", p.TokenRole)
 	}
 	for _, name := range []string{p.BotPolicyName, p.JanitorPolicyName} {
 		if strings.HasPrefix(name, TargetPrefix) || !policyForm.MatchString(name) {
@@ -185,7 +195,9 @@ func examplePath(engine string) string { return engine + verbs[engine] + "NAME" 
 
 // Setup makes in Vault what tac needs, with an administrator's client, and
 // returns a new identity of the bot. It may be run again at any time; what is
-// tac's own is brought up to date, and nothing else is touched.
+// tac's own is brought up to date, and nothing else is touched. It is an error,
+// and nothing is done, where the bot's policy is another bot's or the engine
+// for the records is somebody else's.
 func Setup(ctx context.Context, admin *api.Client, p Plan) (Identity, error) {
 	p.setDefaults()
 	steps, err := p.Steps()

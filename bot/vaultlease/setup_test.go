@@ -30,11 +30,14 @@ var said = map[string]string{
 	"ORDERS_RO_PASSWORD": `it's "$5" a \day`, "ORDERS_RO_GRANTS": "orders_ro",
 }
 
-// fakeVault stands in for the vault command: it finds nothing anywhere, and
-// notes each call with what it was given on its standard input.
+// fakeVault stands in for the vault command: it finds what there is a file for
+// in $THERE, and notes each call with what it was given on its standard input.
 const fakeVault = `#!/bin/sh
 case $1 in
-read)
+read | list)
+	if [ -f "$THERE/$(printf '%s' "$*" | tr / _)" ]; then
+		exec cat "$THERE/$(printf '%s' "$*" | tr / _)"
+	fi
 	echo "No value found at $2" >&2
 	exit 2
 	;;
@@ -57,20 +60,8 @@ func TestTheScriptDoesWhatApplyDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	calls := filepath.Join(dir, "calls")
-	for name, text := range map[string]string{"vault": fakeVault, "setup.sh": script} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := func(env ...string) (string, error) {
-		cmd := exec.Command("sh", filepath.Join(dir, "setup.sh"))
-		cmd.Env = append(env, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"), "CALLS="+calls)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	if out, err := run(); err == nil || !strings.Contains(out, "the address of the database behind orders-ro") {
+	sh := newShell(t, script, nil)
+	if out, err := sh.run(); err == nil || !strings.Contains(out, "the address of the database behind orders-ro") {
 		t.Errorf("without its variables the script says %q, %v", out, err)
 	}
 	var env []string
@@ -78,17 +69,10 @@ func TestTheScriptDoesWhatApplyDoes(t *testing.T) {
 		env = append(env, name+"="+value)
 	}
 	// The very last read, of the role id, finds nothing either.
-	if out, _ := run(env...); !strings.Contains(out, "role_id") {
+	if out, _ := sh.run(env...); !strings.Contains(out, "role_id") {
 		t.Fatalf("the script says %s", out)
 	}
-	noted, err := os.ReadFile(calls)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for call := range strings.SplitSeq(strings.TrimSuffix(string(noted), "\x1d"), "\x1d") {
-		got = append(got, strings.ReplaceAll(call, "\x1e", "\n"))
-	}
+	got := sh.calls()
 	if want := callsOf(t); !slices.Equal(got, want) {
 		for i := range min(len(got), len(want)) {
 			if got[i] != want[i] {
@@ -97,6 +81,56 @@ func TestTheScriptDoesWhatApplyDoes(t *testing.T) {
 		}
 		t.Errorf("%d calls, want %d", len(got), len(want))
 	}
+}
+
+// shell runs a printed script with a vault command that takes notes.
+type shell struct {
+	t   *testing.T
+	dir string
+}
+
+// newShell returns one whose vault command finds what there says, by the
+// command that asks.
+func newShell(t *testing.T, script string, there map[string]string) shell {
+	t.Helper()
+	files := map[string]string{"vault": fakeVault, "setup.sh": script, "calls": ""}
+	for command, answer := range there {
+		files["there/"+strings.ReplaceAll(command, "/", "_")] = answer + "\n"
+	}
+	sh := shell{t, t.TempDir()}
+	if err := os.Mkdir(filepath.Join(sh.dir, "there"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(sh.dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return sh
+}
+
+func (sh shell) run(env ...string) (string, error) {
+	cmd := exec.Command("sh", filepath.Join(sh.dir, "setup.sh"))
+	cmd.Env = append(env, "PATH="+sh.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"CALLS="+filepath.Join(sh.dir, "calls"), "THERE="+filepath.Join(sh.dir, "there"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// calls returns what the vault command was told to do besides reading.
+func (sh shell) calls() []string {
+	sh.t.Helper()
+	noted, err := os.ReadFile(filepath.Join(sh.dir, "calls"))
+	if err != nil {
+		sh.t.Fatal(err)
+	}
+	var all []string
+	for call := range strings.SplitSeq(string(noted), "\x1d") {
+		if call != "" {
+			all = append(all, strings.ReplaceAll(call, "\x1e", "\n"))
+		}
+	}
+	return all
 }
 
 // callsOf returns the calls of the vault command that are as good as the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,10 @@ func (a *applying) step(ctx context.Context, s Step) (Done, error) {
 	done := Done{Step: s}
 	var err error
 	switch s.Deed {
+	case OwnRecords:
+		err = a.ownRecords(ctx, s.Path)
+	case OwnPolicy:
+		err = a.ownPolicy(ctx, s)
 	case Advise:
 		done.Left = s.Why
 	case EnableSecrets:
@@ -46,6 +51,66 @@ func (a *applying) write(ctx context.Context, path string, data values) (*api.Se
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	return secret, nil
+}
+
+// The words in which what is not ours is refused, by Apply and by the script.
+const (
+	foreignPolicy  = "the policy %s is of another bot, whose records are not at %s/: choose another token role"
+	foreignWrites  = "%[1]s/ takes writes without compare-and-swap: choose another path, or if it is tac's alone: vault write %[1]s/config cas_required=true"
+	foreignRecords = "%s/ holds %s, which is not tac's: choose another path"
+)
+
+func (a *applying) ownPolicy(ctx context.Context, s Step) error {
+	path := "sys/policies/acl/" + s.Path
+	found, err := a.admin.Logical().ReadWithContext(ctx, path)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if found == nil {
+		return nil
+	}
+	if text, _ := found.Data["policy"].(string); !strings.Contains(text, fmt.Sprintf("path %q", recordsPath(s.Records))) {
+		return fmt.Errorf(foreignPolicy, s.Path, s.Records)
+	}
+	return nil
+}
+
+// ownKeys are what the bot keeps at its mount, as a listing shows it.
+var ownKeys = []string{probeDocument, grantsDir, highWater, intentsDir}
+
+func (a *applying) ownRecords(ctx context.Context, mount string) error {
+	mounts, err := a.admin.Logical().ReadWithContext(ctx, "sys/mounts")
+	if err != nil || mounts == nil {
+		return fmt.Errorf("read sys/mounts: %w", errors.Join(err, errNothing(mounts)))
+	}
+	found, ok := mounts.Data[mount+"/"].(map[string]any)
+	if !ok {
+		return nil
+	}
+	if err := isOf(Step{Path: mount, Engine: "kv"}, found, values{"version": "2"}); err != nil {
+		return err
+	}
+	config, err := a.admin.Logical().ReadWithContext(ctx, mount+"/config")
+	if err != nil || config == nil {
+		return fmt.Errorf("read %s/config: %w", mount, errors.Join(err, errNothing(config)))
+	}
+	if config.Data["cas_required"] != true {
+		return fmt.Errorf(foreignWrites, mount)
+	}
+	list, err := a.admin.Logical().ListWithContext(ctx, mount+"/metadata")
+	if err != nil {
+		return fmt.Errorf("list %s/metadata: %w", mount, err)
+	}
+	if list == nil {
+		return nil
+	}
+	keys, _ := list.Data["keys"].([]any)
+	for _, key := range keys {
+		if name, _ := key.(string); !slices.Contains(ownKeys, name) {
+			return fmt.Errorf(foreignRecords, mount, name)
+		}
+	}
+	return nil
 }
 
 // enable enables an engine unless one of its type is there.

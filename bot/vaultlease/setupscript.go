@@ -36,10 +36,16 @@ const scriptHead = `#!/bin/sh
 # Run it as an administrator of Vault, with VAULT_ADDR and VAULT_TOKEN set. It may be run again at any time: what is
 # tac's own is brought up to date, and nothing else that is there is changed.
 set -eu
+unset VAULT_FORMAT # answers are read below
 `
 
+// scriptText is a text of Apply's as a shell's printf takes it, in quotes.
+func scriptText(format string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(format, "%[1]s", "%s"), "'", `'\''`)
+}
+
 // scriptFunctions hold what a step needs to be done twice without harm.
-const scriptFunctions = `
+var scriptFunctions = `
 # absent PATH: whether nothing is there. What cannot be read is not absent.
 absent() {
 	if said=$(vault read "$1" 2>&1); then
@@ -74,6 +80,45 @@ enable() {
 	fi
 }
 
+# stop FORMAT WORD...: says why and ends
+stop() {
+	# shellcheck disable=SC2059
+	printf "$@" >&2
+	exit 1
+}
+
+# own_policy NAME MOUNT: stops unless there is no such policy, or it is for these records
+own_policy() {
+	if absent "sys/policies/acl/$1"; then
+		return 0
+	fi
+	case $said in
+	*"path \"` + recordsPath("$2") + `\""*) ;;
+	*) stop '` + foreignPolicy + `\n' "$1" "$2" ;;
+	esac
+}
+
+# own_records PATH: stops unless there is no engine, or it holds records of tac's alone
+own_records() {
+	if absent "sys/mounts/$1"; then
+		return 0
+	fi
+	enable secrets "$1" kv version=2
+	if [ "$(vault read -field=cas_required "$1/config")" != true ]; then
+		stop '` + scriptText(foreignWrites) + `\n' "$1" "$1"
+	fi
+	if ! others=$(vault list -format=table "$1/metadata" 2>&1); then
+		case $others in
+		*'No value found'*) return 0 ;;
+		esac
+		stop '%s\n' "$others"
+	fi
+	others=$(printf '%s\n' "$others" | sed '1,2d' | grep -vxE '` + strings.Join(ownKeys, "|") + `' | tr '\n' ' ') || true
+	if [ -n "$others" ]; then
+		stop '` + scriptText(foreignRecords) + `\n' "$1" "${others%% }"
+	fi
+}
+
 # settled COMMAND...: a new engine may need a moment
 settled() {
 	for pause in 1 1 2 3; do
@@ -91,8 +136,14 @@ const scriptTail = `
 # where to put it: TAC_SECRET_ID_FILE=/etc/tac/secret-id
 printf 'role_id: %%s\n' "$(vault read -field=role_id %[1]s/role-id)"
 if [ -n "${TAC_SECRET_ID_FILE-}" ]; then
-	rm -f "$TAC_SECRET_ID_FILE"
-	(umask 077 && vault write -f -field=secret_id %[1]s/secret-id >"$TAC_SECRET_ID_FILE")
+	if [ -d "$TAC_SECRET_ID_FILE" ]; then
+		stop '%%s is a folder; name a file in it\n' "$TAC_SECRET_ID_FILE"
+	fi
+	# Beside it, for its owner alone: whoever reads the old one has it until the new one is whole.
+	next=$(mktemp "$TAC_SECRET_ID_FILE.XXXXXX")
+	trap 'rm -f "$next"' EXIT
+	vault write -f -field=secret_id %[1]s/secret-id >"$next"
+	mv -f "$next" "$TAC_SECRET_ID_FILE"
 	printf 'secret_id: in %%s\n' "$TAC_SECRET_ID_FILE"
 else
 	printf 'secret_id: none made; set TAC_SECRET_ID_FILE, or run: vault write -f %[1]s/secret-id\n'
@@ -130,6 +181,10 @@ func comment(b *strings.Builder, text string) {
 // advice. It relies on the functions of Script.
 func (s Step) Command() string {
 	switch s.Deed {
+	case OwnRecords:
+		return "own_records " + s.Path
+	case OwnPolicy:
+		return "own_policy " + s.Path + " " + s.Records
 	case EnableSecrets:
 		return s.enableCommand("secrets")
 	case EnableAuth:

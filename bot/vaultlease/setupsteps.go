@@ -43,6 +43,10 @@ func (p Plan) Steps() ([]Step, error) {
 // ownSteps make what is tac's own.
 func (p Plan) ownSteps() []Step {
 	steps := []Step{
+		{Deed: OwnRecords, Path: p.Mount,
+			Why: "An engine that others use is left alone: they would have to write with compare-and-swap, and the bot could read what they keep there."},
+		{Deed: OwnPolicy, Path: p.BotPolicyName, Records: p.Mount,
+			Why: "Another bot's policy is known by where its records are, and is left alone: with this one in its place it could end nothing any more."},
 		{Deed: WritePolicy, Path: p.BotPolicyName, Policy: p.BotPolicy(),
 			Why: "What the bot may do: mint tokens through one role, end leases, keep records. Its name must not begin with " + TargetPrefix + ", for the bot may mint tokens with any policy that does."},
 		{Deed: WritePolicy, Path: p.JanitorPolicyName, Policy: p.JanitorPolicy(),
@@ -86,10 +90,11 @@ func (p Plan) targetPolicy(name string) string {
 
 func (p Plan) tokenRole() Step {
 	s := Step{Deed: Write, Path: "auth/token/roles/" + p.TokenRole,
-		Why: "The only way in which the bot mints tokens. Orphans, so that a grant's token outlives the bot's own; not renewable and never longer than the longest grant, so that it ends with all its leases whatever becomes of the bot.",
+		Why: "The only way in which the bot mints tokens. Orphans, so that a grant's token outlives the bot's own; not renewable and never longer than the longest grant, so that it ends with all its leases whatever becomes of the bot. What is empty is written too: an older role may allow more.",
 		Fields: []Field{
 			field("orphan", "true"), field("renewable", "false"), field("token_type", "service"),
 			field("token_no_default_policy", "true"), field("allowed_policies_glob", TargetPrefix+"*"),
+			field("allowed_policies", ""), field("disallowed_policies", ""), field("disallowed_policies_glob", ""), field("allowed_entity_aliases", ""),
 			field("token_explicit_max_ttl", seconds(wholeSeconds(p.LongestToken))), field("token_period", "0"), field("token_num_uses", "0"),
 		}}
 	if len(p.BoundCIDRs) > 0 {
@@ -104,6 +109,7 @@ func (p Plan) botRole() Step {
 		Fields: []Field{
 			field("token_policies", p.BotPolicyName), field("token_no_default_policy", "true"),
 			field("token_ttl", "1h"), field("token_max_ttl", "24h"), field("token_type", "service"),
+			field("token_period", "0"), field("token_num_uses", "0"), field("bind_secret_id", "true"),
 		}}
 	if len(p.BoundCIDRs) > 0 {
 		s.Fields = append(s.Fields, field("token_bound_cidrs", p.BoundCIDRs...), field("secret_id_bound_cidrs", p.BoundCIDRs...))

@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -60,7 +62,7 @@ func (p *program) vaultSetup() *cobra.Command {
 	fl.StringVar(&f.plan.Mount, "mount", vaultlease.DefaultMount, "path of the key-value engine for the bot's records")
 	fl.StringVar(&f.plan.Transit, "transit", vaultlease.DefaultTransit, "path of the transit engine")
 	fl.StringVar(&f.plan.TransitKey, "transit-key", vaultlease.DefaultTransitKey, "name of the attestation key")
-	fl.StringVar(&f.plan.TokenRole, "token-role", vaultlease.DefaultTokenRole, "name of the token role")
+	fl.StringVar(&f.plan.TokenRole, "token-role", vaultlease.DefaultTokenRole, "name of the token role, and of what else is the bot's alone: its login and its policies; another bot in this Vault needs another")
 	fl.StringVar(&f.plan.AppRole, "approle", vaultlease.DefaultAppRole, "path of the AppRole method")
 	return c
 }
@@ -175,6 +177,7 @@ func answerOf(done []vaultlease.Done) setupAnswer {
 		switch {
 		case d.Left != "":
 			a.Todo = append(a.Todo, d.Left)
+		case d.Step.Deed == vaultlease.OwnRecords, d.Step.Deed == vaultlease.OwnPolicy:
 		case d.There && d.Step.Deed == vaultlease.Write:
 			a.LeftAlone = append(a.LeftAlone, d.Step.Path)
 		case d.There:
@@ -204,36 +207,41 @@ func (p *program) identity(ctx context.Context, admin *api.Client, f setupFlags,
 		a.Todo = append(a.Todo, "give the bot a secret id: run this again with --secret-id-file /etc/tac/secret-id")
 		return err
 	}
-	id, err := vaultlease.NewIdentity(ctx, admin, f.plan)
-	if err != nil {
+	newID := func() (world.Secret, error) {
+		id, err := vaultlease.NewIdentity(ctx, admin, f.plan)
+		a.RoleID = id.RoleID
+		return id.SecretID, err
+	}
+	if f.secretID == "-" {
+		secret, err := newID()
+		a.SecretID = secret.Reveal()
 		return err
 	}
-	a.RoleID = id.RoleID
-	if f.secretID == "-" {
-		a.SecretID = id.SecretID.Reveal()
-		return nil
+	if err := writeSecret(f.secretID, newID); err != nil {
+		return err
 	}
 	a.SecretIDFile = f.secretID
-	return writeSecret(f.secretID, id.SecretID)
+	return nil
 }
 
 // writeSecret puts a secret into a file that nobody else may read, and that
-// is either the old one or the new one, whole.
-func writeSecret(path string, secret world.Secret) error {
-	next := path + ".new"
-	if err := os.Remove(next); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("write the secret id: %w", err)
+// is either the old one or the new one, whole. The secret is made once there
+// is a file to put it into, so that none is made and lost.
+func writeSecret(path string, newID func() (world.Secret, error)) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("write the secret id: %s is a folder; name a file in it", path)
 	}
-	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // readable by its owner alone
 	if err != nil {
 		return fmt.Errorf("write the secret id: %w", err)
 	}
-	_, err = file.WriteString(secret.Reveal() + "\n")
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
+	defer func() { _ = os.Remove(next.Name()) }() // after the rename nothing is there
+	secret, err := newID()
 	if err == nil {
-		err = os.Rename(next, path)
+		_, err = next.WriteString(secret.Reveal() + "\n")
+	}
+	if err = errors.Join(err, next.Close()); err == nil {
+		err = os.Rename(next.Name(), path)
 	}
 	if err != nil {
 		return fmt.Errorf("write the secret id: %w", err)

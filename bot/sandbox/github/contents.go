@@ -224,20 +224,9 @@ func (c *call) getContents() (answer, error) {
 		return answer{}, err
 	}
 	name := strings.Trim(c.r.PathValue("path"), "/")
-	entry := gitobject.TreeEntry{Mode: filemode.Dir, Hash: n.tree}
-	for _, part := range strings.FieldsFunc(name, func(r rune) bool { return r == '/' }) {
-		if entry.Mode != filemode.Dir {
-			return answer{}, notFound()
-		}
-		entries, err := c.repo.git.entries(entry.Hash)
-		if err != nil {
-			return answer{}, err
-		}
-		next, found := byName(entries)[part]
-		if !found {
-			return answer{}, notFound()
-		}
-		entry = next
+	entry, err := c.entryAt(n.tree, name)
+	if err != nil {
+		return answer{}, err
 	}
 	if entry.Mode != filemode.Dir {
 		o, err := c.contentJSON(name, ref, entry, true)
@@ -259,6 +248,26 @@ func (c *call) getContents() (answer, error) {
 		list = append(list, o)
 	}
 	return ok(list)
+}
+
+// entryAt returns what has a name in a tree; the empty name is the tree's own.
+func (c *call) entryAt(tree plumbing.Hash, name string) (gitobject.TreeEntry, error) {
+	entry := gitobject.TreeEntry{Mode: filemode.Dir, Hash: tree}
+	for _, part := range strings.FieldsFunc(name, func(r rune) bool { return r == '/' }) {
+		if entry.Mode != filemode.Dir {
+			return entry, notFound()
+		}
+		entries, err := c.repo.git.entries(entry.Hash)
+		if err != nil {
+			return entry, err
+		}
+		next, found := byName(entries)[part]
+		if !found {
+			return entry, notFound()
+		}
+		entry = next
+	}
+	return entry, nil
 }
 
 func (c *call) contentJSON(name, ref string, e gitobject.TreeEntry, whole bool) (object, error) {

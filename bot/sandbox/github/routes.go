@@ -59,6 +59,7 @@ func codeRoutes() []route {
 		{pattern: "GET " + repo + "/commits/{rest...}", app: contentsRead, human: "read", do: (*call).commits},
 		{pattern: "GET " + repo + "/branches/{branch...}", app: contentsRead, human: "read", do: (*call).getBranch},
 		{pattern: "GET " + repo + "/contents/{path...}", app: contentsRead, human: "read", do: (*call).getContents},
+		{pattern: "GET " + repo + "/codeowners/errors", app: contentsRead, human: "read", do: (*call).codeOwnersErrors},
 		{pattern: "GET " + repo + "/rules/branches/{branch...}", app: metaRead, human: "read", do: (*call).branchRules},
 		{pattern: "GET " + repo + "/rulesets", app: metaRead, human: "read", do: (*call).listRulesets},
 		{pattern: "GET " + repo + "/rulesets/{id}", app: metaRead, human: "read", do: (*call).getRuleset},

@@ -95,6 +95,7 @@ func TestWhatADoctorReadsOfASetUp(t *testing.T) {
 		t.Errorf("with one: %+v, %v", hook, err)
 	}
 	must(t, w.Grant(repo, "admin", "bob"))
+	judgeOwners(t, w)
 	rights := func(c *api.Client) error {
 		r, err := c.NewRequest(http.MethodGet, "repos/"+repo+"/actions/permissions/workflow", nil)
 		must(t, err)
@@ -104,4 +105,30 @@ func TestWhatADoctorReadsOfASetUp(t *testing.T) {
 	must(t, rights(w.as("bob")))
 	status(t, rights(w.as("alice")), 404, "Not Found")
 	status(t, rights(w.bot()), 403, "Resource not accessible by integration")
+}
+
+// judgeOwners asks what is wrong with the code owners, of the first file that
+// counts.
+func judgeOwners(t *testing.T, w *world) {
+	t.Helper()
+	read := func() (found struct {
+		Errors []struct {
+			Line, Column        int
+			Kind, Path, Message string
+		}
+	}, err error) {
+		r, err := w.bot().NewRequest(http.MethodGet, "repos/"+repo+"/codeowners/errors", nil)
+		must(t, err)
+		_, err = w.bot().Do(ctx, r, &found)
+		return found, err
+	}
+	_, err := read()
+	status(t, err, 404, "Not Found")
+	_, err = w.Seed(repo, "main", map[string]string{"docs/CODEOWNERS": "* @nobody", "CODEOWNERS": "# ours\n* @alice @acme/none\n"}, "alice", "owners")
+	must(t, err)
+	found, err := read()
+	must(t, err)
+	if len(found.Errors) != 1 || found.Errors[0].Line != 2 || found.Errors[0].Column != 10 || found.Errors[0].Path != "CODEOWNERS" || found.Errors[0].Kind != "Unknown owner" {
+		t.Errorf("what is wrong with the code owners: %+v", found)
+	}
 }
