@@ -27,6 +27,8 @@ type issue struct {
 	rec   grants.Record
 	claim world.IssueClaim
 	own   world.Secret // the grant's token; it never leaves this struct
+	// ahead is how far the latest of the other clocks is ahead of ours.
+	ahead time.Duration
 }
 
 // Issue plays the issue sequence: mint the grant's token, reserve (the record
@@ -85,8 +87,11 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// now is the later of the clocks we know of: what is issued ends by it.
-func (i *issue) now() time.Time { return latest(i.c.now(), i.claim.Now.UTC()) }
+// now is the latest of the clocks we know of: what is issued ends by it.
+func (i *issue) now() time.Time { return i.c.now().Add(i.ahead) }
+
+// meet takes notice of what another clock says now.
+func (i *issue) meet(now time.Time) { i.ahead = max(i.ahead, now.Sub(i.c.now())) }
 
 // left is how much of the grant is left.
 func (i *issue) left() time.Duration { return i.rec.EndsAt.Sub(i.now()) }
@@ -115,7 +120,8 @@ func (i *issue) begin(ctx context.Context) error {
 	if skew := h.time().Sub(i.c.now()).Abs(); skew > mostSkew {
 		return fmt.Errorf("our clock and vault's differ by %s", skew.Round(time.Second))
 	}
-	i.claim.Now = latest(i.claim.Now, h.time())
+	i.meet(i.claim.Now)
+	i.meet(h.time())
 	if left := i.left(); left < grants.LeastLeft {
 		return fmt.Errorf("%s are left, less than %s", left.Round(time.Second), grants.LeastLeft)
 	}

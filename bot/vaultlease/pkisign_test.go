@@ -152,7 +152,7 @@ func TestACertificateIsWhatWasAskedForOrNobodyGetsIt(t *testing.T) {
 	stranger := newAuthority(t, "middle", nil)
 	principals := []string{"payments.acme.test", "deploy"}
 	rec := &grants.Record{Target: grants.Target{Engine: grants.EnginePKI, Path: "pki/sign/web", Principals: principals}}
-	asked := window{now: today, life: 10 * time.Minute}
+	asked := window{now: today, life: 10 * time.Minute, ends: today.Add(time.Hour)}
 	// good is what Vault gives; each test spoils one thing in it.
 	good := func() *x509.Certificate {
 		return &x509.Certificate{

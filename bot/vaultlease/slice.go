@@ -37,12 +37,26 @@ type signer interface {
 
 // window is a time for which a certificate was asked for.
 type window struct {
-	now  time.Time // by the later of the clocks we know of
+	now  time.Time // just before it was asked for, by the latest of the clocks we know of
 	life time.Duration
+	ends time.Time // of the grant
 }
 
-// end is the latest end that a certificate of the window may have.
-func (w window) end() time.Time { return w.now.Add(w.life + mostSkew) }
+// clockGrain is how finely Vault tells its time: by whole seconds.
+const clockGrain = time.Second
+
+// check returns an error unless a certificate that ends then is one of the
+// window. Vault counts the life from when it signs: one that was slow to, or
+// whose clock is further ahead than it said, may have gone beyond the grant.
+func (w window) check(end time.Time) error {
+	if end.After(w.now.Add(w.life + mostSkew)) {
+		return errors.New("it is valid for longer than was asked for")
+	}
+	if beyond := end.Sub(w.ends); beyond > clockGrain {
+		return fmt.Errorf("it would outlive the grant by %s", beyond.Round(time.Second))
+	}
+	return nil
+}
 
 // signed is a certificate that was found to be what was asked for.
 type signed struct {
@@ -71,16 +85,15 @@ func (i *issue) slice(ctx context.Context) (*world.Credential, error) {
 	if err := i.endPrevious(ctx); err != nil {
 		return nil, fmt.Errorf("end the previous slice's token: %w", err)
 	}
-	life := min(i.rec.Target.Slice, i.left()).Truncate(time.Second)
-	if err := i.mint(ctx, min(life, signWithin)); err != nil {
+	if err := i.mint(ctx, min(i.life(), signWithin)); err != nil {
 		return nil, fmt.Errorf("mint: %w", err)
 	}
 	known := i.rec.NotAfter
-	i.rec.NotAfter = latest(known, i.now().Add(life+sliceMargin))
+	i.rec.NotAfter = latest(known, i.now().Add(i.life()+sliceMargin))
 	if err := i.reserve(ctx); err != nil {
 		return nil, fmt.Errorf("reserve: %w", err)
 	}
-	signed, err := i.sign(ctx, signer, life)
+	signed, err := i.sign(ctx, signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
@@ -115,13 +128,24 @@ func (i *issue) endPrevious(ctx context.Context) error {
 	return i.c.revokeAccessor(ctx, i.rec.Accessor)
 }
 
+// life is how long a certificate may be valid that is asked for now.
+func (i *issue) life() time.Duration {
+	return min(i.rec.Target.Slice, i.left()).Truncate(time.Second)
+}
+
 // sign asks for the certificate once and checks it before anybody gets it.
-func (i *issue) sign(ctx context.Context, s signer, life time.Duration) (none signed, err error) {
+func (i *issue) sign(ctx context.Context, s signer) (none signed, err error) {
 	if err := i.stillOurs(); err != nil {
 		return none, err
 	}
+	// Reckoned here and no earlier: whatever the calls before this one took
+	// would be added to the end of the grant.
+	asked := window{now: i.now(), life: i.life(), ends: i.rec.EndsAt}
+	if asked.life < time.Second {
+		return none, errors.New("the grant has ended meanwhile")
+	}
 	a, err := i.c.call(ctx, request{
-		path: i.rec.Target.Path, auth: asGiven, token: i.own, effect: true, body: s.body(&i.rec, life),
+		path: i.rec.Target.Path, auth: asGiven, token: i.own, effect: true, body: s.body(&i.rec, asked.life),
 	})
 	if err != nil {
 		return none, err
@@ -131,7 +155,7 @@ func (i *issue) sign(ctx context.Context, s signer, life time.Duration) (none si
 		// and by then nobody could say whether the certificate was to go.
 		return none, errors.New("the answer has a lease: certificates end by themselves; set generate_lease=false on the role")
 	}
-	out, err := s.read(a, &i.rec, window{i.now(), life})
+	out, err := s.read(a, &i.rec, asked)
 	if err != nil {
 		return none, fmt.Errorf("the certificate is refused: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -57,11 +58,12 @@ func (s *sshSigner) read(a *answer, r *grants.Record, asked window) (none signed
 		return none, errors.New("it is for another key")
 	case !slices.Equal(want, got):
 		return none, fmt.Errorf("it names %q and not %q", got, want)
-	case cert.ValidBefore > uint64(asked.end().Unix()):
+	case cert.ValidBefore > math.MaxUint32: // for ever, or as good as that
 		return none, errors.New("it is valid for longer than was asked for")
 	}
-	return signed{
-		certificate: strings.TrimSpace(answered.SignedKey),
-		until:       time.Unix(int64(cert.ValidBefore), 0).UTC(),
-	}, nil
+	until := time.Unix(int64(cert.ValidBefore), 0).UTC()
+	if err := asked.check(until); err != nil {
+		return none, err
+	}
+	return signed{certificate: strings.TrimSpace(answered.SignedKey), until: until}, nil
 }

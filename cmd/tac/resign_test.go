@@ -19,6 +19,7 @@ func TestACertificateIsKeptSignedWhileACommandRuns(t *testing.T) {
 	start := time.Date(2026, 11, 24, 14, 0, 0, 0, time.UTC)
 	down := &client.UnreachableError{Err: errors.New("no route")}
 	ended := &client.Error{Code: "conflict", Message: "this grant has ended"}
+	held := &client.Error{Status: 503, Code: "held", Message: "the set-up is wrong"}
 	type answer struct {
 		lasts  time.Duration // from now
 		unsure bool
@@ -37,6 +38,7 @@ func TestACertificateIsKeptSignedWhileACommandRuns(t *testing.T) {
 		{"never a password", "database", time.Hour, []answer{{lasts: 10 * time.Minute}}, "[]", ""},
 		{"not after the end", "pki", time.Hour, []answer{{lasts: 10 * time.Minute}, {err: ended}}, "[300]", "is not signed again: this grant has ended"},
 		{"while the server is away, told once", "pki", time.Hour, []answer{{lasts: time.Minute}, {err: down}, {unsure: true, lasts: 15 * time.Second}, {err: down}, {err: down}, {err: down}, {lasts: 2 * time.Hour}}, "[30 15 7.5 5 5 30]", "no route"},
+		{"while nothing new is given, told once", "pki", time.Hour, []answer{{lasts: 10 * time.Second}, {err: held}, {err: held}, {err: held}, {lasts: 2 * time.Hour}}, "[5 5 30 30]", "the set-up is wrong"},
 	} {
 		t.Run(tt.claim, func(t *testing.T) {
 			now, pauses, notes := start, []float64{}, []string{}

@@ -71,6 +71,7 @@ const (
 	CodeNotFound        = "not_found"
 	CodeConflict        = "conflict"
 	CodeUnavailable     = "unavailable"
+	CodeHeld            = "held" // nothing new is given until somebody mends the set-up
 )
 
 // UnreachableError says that no answer came: whether the call arrived is not
@@ -89,7 +90,8 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 func IsPassing(err error) bool {
 	var refusal *Error
 	var unreachable *UnreachableError
-	return errors.As(err, &unreachable) || errors.As(err, &refusal) && refusal.Code == CodeUnavailable
+	return errors.As(err, &unreachable) ||
+		errors.As(err, &refusal) && (refusal.Code == CodeUnavailable || refusal.Code == CodeHeld)
 }
 
 // call is one thing asked of the server.
@@ -98,7 +100,7 @@ type call struct {
 	body         any    // nil: none
 	key          string // Idempotency-Key; empty: none
 	tries        int    // how often it is made if no answer comes; 0: once
-	tryBusy      bool   // 503 is tried again as well
+	tryBusy      bool   // a server that is busy is asked again as well
 }
 
 // do makes a call with the person's token and decodes the answer into out.
@@ -127,7 +129,8 @@ func (c *Client) attempts(ctx context.Context, a call, token world.Secret, out a
 	for n, wait := 1, 500*time.Millisecond; ; n, wait = n+1, 2*wait {
 		err := c.try(ctx, a, token, out)
 		var unreachable *UnreachableError
-		again := errors.As(err, &unreachable) || a.tryBusy && IsPassing(err)
+		var refusal *Error
+		again := errors.As(err, &unreachable) || a.tryBusy && errors.As(err, &refusal) && refusal.Code == CodeUnavailable
 		if !again || n >= a.tries || ctx.Err() != nil {
 			return err
 		}

@@ -136,6 +136,18 @@ func TestABusyServerIsAskedAgainAndAnUnreachableOneGivenUp(t *testing.T) {
 	}
 }
 
+// TestAHoldIsToldAtOnceAndPasses: people mend it, which takes longer than any
+// pause between two tries.
+func TestAHoldIsToldAtOnceAndPasses(t *testing.T) {
+	g := newRig(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		refuse(w, http.StatusServiceUnavailable, "held", "the set-up is wrong")
+	}).loggedIn(t)
+	_, err := g.Request(t.Context(), Ask{}, "k")
+	if !IsPassing(err) || err.Error() != "the set-up is wrong" || len(g.asked) != 1 {
+		t.Errorf("error %v after %d tries", err, len(g.asked))
+	}
+}
+
 func TestARefusalIsNotRepeatedAndKeepsItsWords(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -79,8 +79,9 @@ type writtenKept struct {
 }
 
 // kept returns the credential that is kept and lives; nil where none does.
-// One that has ended is deleted, and all the rest with it where the grant is
-// over too.
+// What has ended is deleted: everything once the grant is over, and before
+// that a credential alone. A certificate stays until the grant is over, for
+// the program that found it in its place needs the next one there.
 func (h Held) kept(now time.Time) (*kept, error) {
 	data, err := readPrivate(h.credentialFile())
 	if errors.Is(err, errNotThere) {
@@ -97,6 +98,9 @@ func (h Held) kept(now time.Time) (*kept, error) {
 		return nil, h.Remove()
 	}
 	if !now.Before(k.Credential.Until) {
+		if k.Credential.Signed() {
+			return nil, nil
+		}
 		return nil, h.forgetCredential()
 	}
 	return &k, nil

@@ -25,6 +25,7 @@ type vaultlike struct {
 	holder string
 	issued int
 	down   bool
+	held   bool // it gives nothing new
 }
 
 func (v *vaultlike) grant() map[string]any {
@@ -63,6 +64,10 @@ func (v *vaultlike) claim(w http.ResponseWriter, r *http.Request) {
 		return
 	case v.holder != "" && v.holder != ask.Key && !ask.Replace:
 		refuse(w, 409, "conflict", "it was taken already, somewhere else; --replace retires that one")
+		return
+	}
+	if v.held {
+		refuse(w, 503, "held", "the set-up is wrong: the role signs for an hour")
 		return
 	}
 	v.holder, v.phase = ask.Key, grants.PhaseActive
@@ -193,6 +198,51 @@ func TestAnSSHKeyIsMadeOnceAndItsCertificateFollows(t *testing.T) {
 	}
 	if second.CertFile != second.KeyFile+"-cert.pub" {
 		t.Errorf("ssh would not find %s", second.CertFile)
+	}
+}
+
+// TestACertificateStaysInPlaceWhileNothingNewIsGiven: a program that runs with
+// the files finds them again, and the next certificate in them, when the hold
+// is over.
+func TestACertificateStaysInPlaceWhileNothingNewIsGiven(t *testing.T) {
+	v := &vaultlike{engine: EngineSSH, phase: grants.PhaseApproved, until: noon.Add(10 * time.Minute)}
+	g := takeRig(t, v)
+	now := noon
+	g.Now = func() time.Time { return now }
+	first, err := g.Take(t.Context(), anID, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds := func(want string) {
+		t.Helper()
+		if data, err := readPrivate(first.CertFile); err != nil || !strings.Contains(string(data), want) {
+			t.Errorf("the file holds %q, %v; want %s", data, err, want)
+		}
+	}
+	v.held = true
+	now = noon.Add(5 * time.Minute)
+	if got, err := g.Resign(t.Context(), anID); err != nil || !IsPassing(got.Unsure) {
+		t.Errorf("while it is valid: %v, unsure %v", err, got.Unsure)
+	}
+	now = noon.Add(15 * time.Minute)
+	if _, err := g.Resign(t.Context(), anID); !IsPassing(err) {
+		t.Errorf("when it has ended: %v", err)
+	}
+	if err := g.Store.Sweep(now); err != nil {
+		t.Error(err)
+	}
+	holds("slice1")
+	v.held, v.until = false, now.Add(10*time.Minute)
+	if got, err := g.Resign(t.Context(), anID); err != nil || got.Unsure != nil || got.CertFile != first.CertFile {
+		t.Errorf("when the hold is over: %+v, %v", got, err)
+	}
+	holds("slice2")
+	now = noon.Add(2 * time.Hour)
+	if err := g.Store.Sweep(now); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(first.CertFile); !os.IsNotExist(err) {
+		t.Errorf("after the grant it is still there: %v", err)
 	}
 }
 
