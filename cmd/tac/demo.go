@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +36,11 @@ func (p *program) demo() *cobra.Command {
 					return err
 				}
 			}
-			return demo.Run(cmd.Context(), o)
+			// Killed by these, it would leave everything behind in the Vault: a
+			// reader who has seen enough (`| head`), a terminal that is closed.
+			ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
+			defer stop()
+			return demo.Run(ctx, o)
 		},
 	}
 	flags := c.Flags()
@@ -44,6 +50,15 @@ func (p *program) demo() *cobra.Command {
 	flags.StringVar(&vault, "vault", "", "a Vault that you run, as in http://127.0.0.1:8200; else one is played")
 	flags.StringVar(&tokenFile, "vault-token-file", "", "a file with a token that may set up engines there")
 	return c
+}
+
+// endings are the signals that end the demo, besides those that end any
+// command. Under nohup it lives on.
+func endings() []os.Signal {
+	if signal.Ignored(syscall.SIGHUP) {
+		return []os.Signal{syscall.SIGPIPE}
+	}
+	return []os.Signal{syscall.SIGPIPE, syscall.SIGHUP}
 }
 
 // ownVault finds what `vault` itself would use. No token at all is left for

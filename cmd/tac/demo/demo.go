@@ -101,6 +101,11 @@ func (d *telling) setting(o Options) (Setting, error) {
 		return Setting{}, err
 	}
 	g.sleep, g.met = r.sleep, r.met
+	commands, err := g.byHand()
+	if err != nil {
+		return Setting{}, err
+	}
+	d.printf("The demo leaves your Vault as it was found, also after Ctrl-C. Should it be killed outright\n(kill -9, a power cut), this takes away what it made:\n\n  %s\n\n", strings.Join(commands, "\n  "))
 	d.guest, d.ground = g, g
 	all, err := starter.Files()
 	if err != nil {

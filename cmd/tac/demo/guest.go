@@ -26,6 +26,7 @@ type guest struct {
 	transport *http.Transport
 	plan      vaultlease.Plan
 	before    inventory
+	wrapped   map[string]bool // accessors of wrapping tokens that were found in records
 	relay     *relay
 	sleep     func(context.Context, time.Duration) error
 	met       func(*World) // for tests
@@ -33,7 +34,7 @@ type guest struct {
 
 // newGuest knocks: nothing is changed in the Vault yet.
 func newGuest(ctx context.Context, v OwnVault, name string) (*guest, error) {
-	g := &guest{OwnVault: v, name: name, sleep: sleep}
+	g := &guest{OwnVault: v, name: name, sleep: sleep, wrapped: map[string]bool{}}
 	if g.name == "" {
 		g.name = "tac-demo-" + strings.ToLower(rand.Text()[:6])
 	}

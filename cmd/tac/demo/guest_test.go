@@ -170,6 +170,66 @@ func TestAnInterruptedDemoLeavesTheVaultAsItWas(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotSeenToBeGoneIsNotSaidToBe has the demo end while somebody has
+// access, in a Vault that answers otherwise than it should.
+func TestWhatIsNotSeenToBeGoneIsNotSaidToBe(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault sandbox.Fault
+		want  string
+	}{
+		"tokens that cannot be looked up":   {sandbox.Fault{Path: "auth/token/lookup-accessor", When: sandbox.Answer, Status: 500}, "look a token up"},
+		"tokens that only seem to be ended": {sandbox.Fault{Path: "auth/token/revoke-accessor", When: sandbox.Answer, Status: 204}, "still there: token "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			var out strings.Builder
+			o := h.options(&out, h.RootToken())
+			o.rehearsal.sleep = func(ctx context.Context, _ time.Duration) error {
+				fault := tt.fault
+				fault.Times = -1
+				h.Order(fault)
+				cancel()
+				return ctx.Err()
+			}
+			if err := Run(ctx, o); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("it ended with %v, want %q", err, tt.want)
+			}
+			if !strings.Contains(out.String(), "FAILED nothing with the name") {
+				t.Error("it says that nothing is left")
+			}
+		})
+	}
+}
+
+// How to clean up is said before there is anything to clean up: whoever kills
+// the demo outright finds it on the screen.
+func TestHowToCleanUpIsSaidFirst(t *testing.T) {
+	h := newHost(t)
+	before := h.inventory()
+	var out strings.Builder
+	o := h.options(&out, h.RootToken())
+	var said string
+	o.rehearsal.met = func(*World) {
+		said = out.String()
+		if !maps.Equal(h.inventory(), before) {
+			t.Error("something was made already")
+		}
+		h.Seal() // and so it ends
+	}
+	if err := Run(t.Context(), o); err == nil {
+		t.Error("it goes on in a sealed Vault")
+	}
+	for _, want := range []string{
+		"vault lease revoke -force -prefix " + h.name + "-database/", "vault secrets disable " + h.name + "-kv\n", "vault auth disable " + h.name + "-approle\n",
+		"vault policy delete bot-" + h.name + "\n", "vault delete auth/token/roles/" + h.name + "\n",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it did not say %q first, but:\n%s", want, said)
+		}
+	}
+}
+
 // What cannot be removed is told, with the command that does it.
 func TestWhatCannotBeRemovedIsTold(t *testing.T) {
 	h := newHost(t)

@@ -63,6 +63,7 @@ type removal struct {
 	path    string
 	body    map[string]any // nil: DELETE
 	command string
+	thing   string // as the inventory has it; empty: its name is ours
 }
 
 // leave takes away what setUp made and what came about since: what lives
@@ -92,7 +93,7 @@ func (g *guest) leave(ctx context.Context) (left []string, problem error) {
 			left = append(left, r.command)
 		}
 	}
-	failed(g.compare(ctx))
+	failed(g.compare(ctx, all))
 	if g.relay != nil {
 		failed(g.relay.close())
 	}
@@ -114,6 +115,19 @@ func (g *guest) leases(ctx context.Context) (all []removal, err error) {
 		})
 	}
 	return all, nil
+}
+
+// byHand are the commands that do what leave does, for a person whose demo was
+// killed outright. Tokens are left out: they may do nothing without their
+// policies, and end within a day.
+func (g *guest) byHand() ([]string, error) {
+	// The database is gone with the demo: only with -force does Vault forget.
+	commands := []string{"vault lease revoke -force -prefix " + g.places().creds}
+	things, err := g.things(context.Background())
+	for _, r := range things {
+		commands = append(commands, r.command)
+	}
+	return commands, err
 }
 
 // things are what set-up made, last first. Nobody else has the name, so even
@@ -144,18 +158,27 @@ func (g *guest) tokens(ctx context.Context) (all []removal, problems error) {
 		return nil, err
 	}
 	wraps, problems := g.wraps(ctx)
+	maps.Copy(g.wrapped, wraps) // the records go soon
 	for thing := range now {
 		accessor, ok := strings.CutPrefix(thing, "token ")
 		if !ok || g.before[thing] {
 			continue
 		}
 		token, err := g.admin.Logical().WriteWithContext(ctx, "auth/token/lookup-accessor", map[string]any{"accessor": accessor})
-		if err != nil || token == nil {
+		if err != nil && strings.Contains(err.Error(), "invalid accessor") {
 			continue // it ended meanwhile
 		}
-		if token.Data["path"] == "auth/token/create/"+g.plan.TokenRole || wraps[accessor] {
+		if err == nil && token == nil {
+			err = errors.New("there is no answer")
+		}
+		if err != nil {
+			problems = errors.Join(problems, fmt.Errorf("look a token up: %w", err))
+			continue
+		}
+		if token.Data["path"] == "auth/token/create/"+g.plan.TokenRole || g.wrapped[accessor] {
 			all = append(all, removal{
-				path: "auth/token/revoke-accessor", body: map[string]any{"accessor": accessor},
+				thing: thing,
+				path:  "auth/token/revoke-accessor", body: map[string]any{"accessor": accessor},
 				command: "vault token revoke -accessor " + accessor,
 			})
 		}
@@ -212,24 +235,40 @@ func (g *guest) entities(ctx context.Context) (all []removal, err error) {
 		}
 		if alias.Mount == own["accessor"] && !g.before["entity "+alias.Entity] {
 			path := "identity/entity/id/" + alias.Entity
-			all = append(all, removal{path: path, command: "vault delete " + path})
+			all = append(all, removal{path: path, command: "vault delete " + path, thing: "entity " + alias.Entity})
 		}
 	}
 	return all, nil
 }
 
-// compare looks whether anything with our name is left. What else changed
-// meanwhile is the doing of others, such as another demo.
-func (g *guest) compare(ctx context.Context) error {
+// compare looks whether anything with our name is left, or anything that was
+// to be taken away, or a token or lease of ours that was not seen before. What
+// else changed meanwhile is the doing of others, such as another demo.
+func (g *guest) compare(ctx context.Context, gone []removal) error {
 	now, err := g.takeInventory(ctx)
 	if err != nil {
 		return err
 	}
+	leases, err := g.leases(ctx)
+	if err != nil {
+		return err
+	}
+	tokens, err := g.tokens(ctx)
+	if err != nil {
+		return err
+	}
+	ours := map[string]bool{}
+	for _, r := range slices.Concat(gone, tokens) {
+		ours[r.thing] = true
+	}
 	var left []string
 	for thing := range now {
-		if strings.Contains(thing, g.name) {
+		if ours[thing] || strings.Contains(thing, g.name) {
 			left = append(left, thing)
 		}
+	}
+	for _, r := range leases {
+		left = append(left, fmt.Sprint("lease ", r.body["lease_id"]))
 	}
 	if len(left) == 0 {
 		return nil
