@@ -81,7 +81,7 @@ func (l crashLife) calm(t *testing.T) []point {
 	r := s.start("one")
 	id := l.holds(s)
 	l.ends(s, id)
-	s.ended(id, 15*time.Minute)
+	s.ended(id, 15*time.Minute, noStray)
 	return points(r.wire.Calls(), s.name)
 }
 
@@ -103,7 +103,7 @@ func (l crashLife) crash(t *testing.T, p point, when parts.Moment) bool {
 	s.must(s.front.Another(first.URL))
 	id := l.holds(s)
 	l.ends(s, id)
-	s.ended(id, 15*time.Minute)
+	s.ended(id, 15*time.Minute, lazily)
 	replaced.Wait()
 	if !first.wire.Struck() {
 		return false

@@ -29,7 +29,7 @@ func TestADatabaseUserLivesOnlyAsLongAsItsGrant(t *testing.T) {
 		t.Errorf("drop: %s", a)
 	}
 	s.cut(session)
-	s.ended(id, time.Minute)
+	s.ended(id, time.Minute, noStray)
 	if a := s.psql(h); !strings.Contains(a, "password authentication failed") {
 		t.Errorf("the login after the end: %s", a)
 	}
@@ -60,7 +60,7 @@ func TestADatabaseUserIsGoneSoonAfterItsTime(t *testing.T) {
 	if late > 30*time.Second {
 		t.Errorf("the user was there until %s after the end", late)
 	}
-	s.ended(id, time.Minute)
+	s.ended(id, time.Minute, noStray)
 }
 
 // openSession starts psql as somebody at a terminal would and leaves it open.

@@ -69,5 +69,5 @@ func TestAnAccountInADirectoryLivesOnlyAsLongAsItsGrant(t *testing.T) {
 	if who, err := l.Login(t.Context(), dn, h.Credential.Password); err == nil {
 		t.Errorf("after the end the login said %q", who)
 	}
-	s.ended(id, time.Minute)
+	s.ended(id, time.Minute, noStray)
 }

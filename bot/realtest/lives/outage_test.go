@@ -69,7 +69,7 @@ func TestADatabaseThatIsDownAtTheEndDelaysOnlyTheProof(t *testing.T) {
 		return err
 	})
 	t.Logf("%s was gone %s after the database came back", h.Credential.Username, time.Since(back).Round(time.Millisecond))
-	s.ended(id, 2*time.Minute)
+	s.ended(id, 2*time.Minute, noStray)
 }
 
 func TestADatabaseThatIsDownAtTheClaimCostsAGenerationAndNoUser(t *testing.T) {
@@ -92,7 +92,7 @@ func TestADatabaseThatIsDownAtTheClaimCostsAGenerationAndNoUser(t *testing.T) {
 		t.Errorf("pg_roles has %q, %v; want one user", users, err)
 	}
 	s.drops(id)
-	s.ended(id, time.Minute)
+	s.ended(id, time.Minute, noStray)
 }
 
 func TestASealedVaultRefusesNewAccessAndLosesNoEnd(t *testing.T) {
@@ -113,13 +113,13 @@ func TestASealedVaultRefusesNewAccessAndLosesNoEnd(t *testing.T) {
 	}
 	s.must(v.Unseal(t.Context()))
 	s.drops(first)
-	s.ended(first, time.Minute)
+	s.ended(first, time.Minute, noStray)
 	if said := s.psql(h); !strings.Contains(said, "password authentication failed") {
 		t.Errorf("after the drop the login said: %s", said)
 	}
 	s.takes(second)
 	s.drops(second)
-	s.ended(second, time.Minute)
+	s.ended(second, time.Minute, noStray)
 }
 
 func TestAVaultThatIsKilledAcrossTheEndLeavesNoLogin(t *testing.T) {
@@ -149,7 +149,7 @@ func TestAVaultThatIsKilledAcrossTheEndLeavesNoLogin(t *testing.T) {
 	}
 	s.must(v.Start(t.Context()))
 	s.must(v.Unseal(t.Context()))
-	s.ended(id, 2*time.Minute)
+	s.ended(id, 2*time.Minute, noStray)
 }
 
 func TestAVaultThatIsRestartedInTheMiddleKeepsTheGrant(t *testing.T) {
@@ -169,7 +169,7 @@ func TestAVaultThatIsRestartedInTheMiddleKeepsTheGrant(t *testing.T) {
 		t.Errorf("the grant lives, and the login said: %s", said)
 	}
 	s.drops(id)
-	s.ended(id, 2*time.Minute)
+	s.ended(id, 2*time.Minute, noStray)
 }
 
 // slow is a database whose creation of a user takes its time.
@@ -206,7 +206,7 @@ func TestACredentialInFlightWhenItsGrantEndsIsEnded(t *testing.T) {
 	if err == nil {
 		t.Error("the grant was dropped in the middle of the claim, and the claim was answered")
 	}
-	s.ended(id, 2*time.Minute)
+	s.ended(id, 2*time.Minute, lazily)
 }
 
 // The same where the replica that asked is killed: nobody knows of the lease,
@@ -240,5 +240,5 @@ func TestAStrayOfAKilledReplicaEndsWithTheDefaultTTL(t *testing.T) {
 	made := time.Now()
 	s.nothingLeft(strayLife)
 	t.Logf("the stray, whose grant was closed already, was gone %s after it was made", time.Since(made).Round(time.Second))
-	s.ended(id, time.Minute)
+	s.ended(id, time.Minute, noStray)
 }

@@ -90,7 +90,7 @@ func TestACertificateOpensTLSOnlyWhileItsGrantLives(t *testing.T) {
 	if a := s.as("alice", "access", "get", id); a.code == 0 {
 		t.Errorf("the grant was dropped, and yet: %s", a)
 	}
-	s.ended(id, 5*time.Minute)
+	s.ended(id, 5*time.Minute, noStray)
 	if err := server.Handshake(t.Context(), last, key, ca); err == nil {
 		t.Error("the grant is closed, and the server takes its last certificate")
 	}

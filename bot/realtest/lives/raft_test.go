@@ -129,6 +129,6 @@ func (r *round) life(t *testing.T, p point, when parts.Moment) {
 	if !replica.wire.Struck() {
 		t.Fatalf("this life made no call %s: nothing was tried", p)
 	}
-	s.ended(id, 15*time.Minute)
+	s.ended(id, 15*time.Minute, strayLife)
 	tally.crashPoints.Add(1)
 }

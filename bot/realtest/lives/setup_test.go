@@ -131,7 +131,7 @@ func TestASetUpFromNothingByThePrintedScriptCarriesLives(t *testing.T) {
 	s.drops(id)
 	s.drops(other)
 	s.reaches(id, "closed", time.Minute)
-	s.ended(other, 5*time.Minute)
+	s.ended(other, 5*time.Minute, noStray)
 }
 
 // Each of these would let access outlive its grant, or lose it early. Both the

@@ -85,7 +85,7 @@ func TestATokenFromSlackOpensOnceAndItsCredentialEndsWithTheGrant(t *testing.T) 
 		t.Error("the token opens twice")
 	}
 	s.drops(id)
-	s.ended(id, time.Minute)
+	s.ended(id, time.Minute, noStray)
 	if said := s.psql(h); !strings.Contains(said, "authentication failed") {
 		t.Errorf("after the end the login said: %s", said)
 	}

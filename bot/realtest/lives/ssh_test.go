@@ -66,7 +66,7 @@ func TestAnSSHCertificateOpensSessionsOnlyWhileItsGrantLives(t *testing.T) {
 	if a := s.as("alice", "access", "get", id); a.code == 0 {
 		t.Errorf("the grant was dropped, and yet: %s", a)
 	}
-	s.ended(id, 5*time.Minute)
+	s.ended(id, 5*time.Minute, noStray)
 	if out, err := shared.sshd.Login(t.Context(), key, last); err == nil {
 		t.Errorf("the grant is closed, and its last certificate opens a session: %s", out)
 	}

@@ -38,6 +38,7 @@ type stage struct {
 	database *parts.Postgres
 	targets  map[string]grants.Target // by resource
 	replicas []*replica
+	over     bool // what it left has been looked for
 }
 
 // replica is one `tac serve`, with a proxy of its own before Vault.
@@ -56,12 +57,8 @@ type prop struct {
 	path string
 }
 
-// A stray credential, which nobody recorded, lives for the role's default_ttl
-// and the few seconds that Vault adds.
-const (
-	defaultTTL = 2 * time.Minute
-	strayLife  = defaultTTL + 10*time.Second
-)
+// defaultTTL is that of the database roles: the least that tac admits.
+const defaultTTL = 2 * time.Minute
 
 const createUser = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE payments_rw;`
 
@@ -109,7 +106,7 @@ func newStageIn(t *testing.T, v *parts.Vault, p *parts.Postgres, props []prop, t
 
 func (s *stage) set(t *testing.T, v *parts.Vault, p *parts.Postgres, props []prop, setUp func(context.Context) (server.Vault, error)) {
 	t.Helper()
-	s.t, s.ctx, s.dir, s.vault, s.database, s.targets = t, t.Context(), t.TempDir(), v, p, map[string]grants.Target{}
+	s.t, s.ctx, s.dir, s.vault, s.database, s.targets = t, context.WithoutCancel(t.Context()), t.TempDir(), v, p, map[string]grants.Target{}
 	for _, p := range props {
 		s.targets[p.resource] = p.target
 	}
@@ -128,6 +125,7 @@ func (s *stage) set(t *testing.T, v *parts.Vault, p *parts.Postgres, props []pro
 	}
 	t.Cleanup(s.World.Close)
 	s.Slack.Patience = time.Minute // of a user; Slack's own three seconds are not what is tested here
+	t.Cleanup(s.abandoned)
 	s.GitHub.SetWebhook(s.App, s.front.URL+"/webhooks/github", s.Config("any").GitHub.WebhookSecret.Reveal())
 	for _, login := range []string{"alice", "bob", "dana", "eve"} {
 		s.signIn(login)
@@ -406,12 +404,24 @@ func (s *stage) onMain(id string) (bool, error) {
 	return false, err
 }
 
+// How long a trace of a life may last that is closed.
+const (
+	// noStray: nothing was lost on the way, so what is closed is gone.
+	noStray = time.Duration(0)
+	// lazily: Vault ends what hangs on a revoked token in its own time. Only
+	// where a replica was lost does it have to.
+	lazily = 15 * time.Second
+	// strayLife: a lease that nobody recorded, on a token that was revoked
+	// while Vault made it, lives for the role's default_ttl.
+	strayLife = defaultTTL + 10*time.Second
+)
+
 // ended checks the end of a life: the record says so, the file is gone, and
-// neither PostgreSQL nor Vault knows of anything that it left. What was lost
-// before anybody recorded it has the life of a stray.
-func (s *stage) ended(id string, within time.Duration) {
+// neither PostgreSQL nor Vault knows of anything that it left.
+func (s *stage) ended(id string, within, traces time.Duration) {
 	s.t.Helper()
 	s.reaches(id, "closed", within)
+	s.nothingLeft(traces)
 	record, err := s.vault.Record(s.ctx, s.mount, "grants/"+id)
 	s.must(err)
 	if record["phase"] != "REVOKED" {
@@ -421,34 +431,55 @@ func (s *stage) ended(id string, within time.Duration) {
 		s.t.Errorf("the file is on main: %v %v", there, err)
 		tally.leftovers.Add(1)
 	}
-	s.nothingLeft(strayLife)
 	tally.lives.Add(1)
 }
 
 // nothingLeft waits for the end of what was lost, and counts what stays.
-func (s *stage) nothingLeft(within time.Duration) {
+func (s *stage) nothingLeft(traces time.Duration) {
 	s.t.Helper()
-	limit := time.Now().Add(within)
-	for {
-		users, err := s.users()
+	s.over = true
+	for limit := time.Now().Add(traces); ; time.Sleep(500 * time.Millisecond) {
+		users, leases, err := s.left()
 		s.must(err)
-		var leases []string
-		for _, t := range s.targets {
-			if t.Slice > 0 {
-				continue
-			}
-			more, err := s.vault.Leases(s.ctx, t.Path)
-			s.must(err)
-			leases = append(leases, more...)
-		}
 		if len(users)+len(leases) == 0 {
 			return
 		}
-		if time.Now().After(limit) {
+		if !time.Now().Before(limit) {
 			tally.leftovers.Add(int64(len(users) + len(leases)))
 			s.t.Errorf("left behind: users %q, leases %q", users, leases)
 			return
 		}
-		time.Sleep(500 * time.Millisecond)
 	}
+}
+
+// left returns the users and the leases of this stage, as PostgreSQL and
+// Vault know them.
+func (s *stage) left() (users, leases []string, err error) {
+	if users, err = s.users(); err != nil {
+		return nil, nil, err
+	}
+	for _, t := range s.targets {
+		if t.Slice > 0 {
+			continue // certificates have none
+		}
+		more, err := s.vault.Leases(s.ctx, t.Path)
+		if err != nil {
+			return nil, nil, err
+		}
+		leases = append(leases, more...)
+	}
+	return users, leases, nil
+}
+
+// abandoned counts what a life left that failed before its end.
+func (s *stage) abandoned() {
+	if s.over {
+		return
+	}
+	users, leases, err := s.left()
+	if err != nil {
+		s.t.Errorf("nobody knows what this life left behind: %v", err)
+		tally.leftovers.Add(1)
+	}
+	tally.leftovers.Add(int64(len(users) + len(leases)))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -78,8 +79,14 @@ func (t *Tac) Ready(ctx context.Context) error {
 			return err
 		}
 		defer answer.Body.Close()
-		if answer.StatusCode != http.StatusOK {
-			return fmt.Errorf("it is not ready: %s", answer.Status)
+		said, err := io.ReadAll(answer.Body)
+		if err != nil {
+			return err
+		}
+		// A replica that gives no new access is ready to end what there is,
+		// and says so.
+		if text := strings.TrimSpace(string(said)); answer.StatusCode != http.StatusOK || text != "ready" {
+			return fmt.Errorf("it is not ready: %s: %s", answer.Status, text)
 		}
 		return nil
 	})
