@@ -3,7 +3,6 @@ package vaultlease
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -238,9 +237,9 @@ func Apply(ctx context.Context, admin *api.Client, steps []Step, variable func(n
 func RoleID(ctx context.Context, admin *api.Client, p Plan) (string, error) {
 	p.setDefaults()
 	path := p.rolePath() + "/role-id"
-	role, err := admin.Logical().ReadWithContext(ctx, path)
-	if err != nil || role == nil {
-		return "", fmt.Errorf("read %s: %w", path, errors.Join(err, errNothing(role)))
+	role, err := (&applying{admin: admin}).read(ctx, path)
+	if err != nil {
+		return "", err
 	}
 	id, _ := role.Data["role_id"].(string)
 	if id == "" {
@@ -258,10 +257,13 @@ func NewIdentity(ctx context.Context, admin *api.Client, p Plan) (Identity, erro
 	}
 	path := p.rolePath() + "/secret-id"
 	secret, err := admin.Logical().WriteWithContext(ctx, path, nil)
-	if err != nil || secret == nil {
-		return Identity{}, fmt.Errorf("write %s: %w", path, errors.Join(err, errNothing(secret)))
+	if err != nil {
+		return Identity{}, fmt.Errorf("write %s: %w", path, err)
 	}
-	secretID, _ := secret.Data["secret_id"].(string)
+	secretID := ""
+	if secret != nil {
+		secretID, _ = secret.Data["secret_id"].(string)
+	}
 	if secretID == "" {
 		return Identity{}, fmt.Errorf("write %s: the answer has none", path)
 	}
@@ -269,10 +271,3 @@ func NewIdentity(ctx context.Context, admin *api.Client, p Plan) (Identity, erro
 }
 
 func (p Plan) rolePath() string { return "auth/" + p.AppRole + "/role/" + p.Role }
-
-func errNothing(secret *api.Secret) error {
-	if secret == nil {
-		return errors.New("nothing is there")
-	}
-	return nil
-}

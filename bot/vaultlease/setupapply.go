@@ -45,6 +45,18 @@ func (a *applying) step(ctx context.Context, s Step) (Done, error) {
 
 type values = map[string]any
 
+// read returns what is at a path; that nothing is there is an error.
+func (a *applying) read(ctx context.Context, path string) (*api.Secret, error) {
+	secret, err := a.admin.Logical().ReadWithContext(ctx, path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	case secret == nil:
+		return nil, fmt.Errorf("read %s: nothing is there", path)
+	}
+	return secret, nil
+}
+
 func (a *applying) write(ctx context.Context, path string, data values) (*api.Secret, error) {
 	secret, err := a.admin.Logical().WriteWithContext(ctx, path, data)
 	if err != nil {
@@ -79,9 +91,9 @@ func (a *applying) ownPolicy(ctx context.Context, s Step) error {
 var ownKeys = []string{probeDocument, grantsDir, highWater, intentsDir}
 
 func (a *applying) ownRecords(ctx context.Context, mount string) error {
-	mounts, err := a.admin.Logical().ReadWithContext(ctx, "sys/mounts")
-	if err != nil || mounts == nil {
-		return fmt.Errorf("read sys/mounts: %w", errors.Join(err, errNothing(mounts)))
+	mounts, err := a.read(ctx, "sys/mounts")
+	if err != nil {
+		return err
 	}
 	found, ok := mounts.Data[mount+"/"].(map[string]any)
 	if !ok {
@@ -90,9 +102,9 @@ func (a *applying) ownRecords(ctx context.Context, mount string) error {
 	if err := isOf(Step{Path: mount, Engine: "kv"}, found, values{"version": "2"}); err != nil {
 		return err
 	}
-	config, err := a.admin.Logical().ReadWithContext(ctx, mount+"/config")
-	if err != nil || config == nil {
-		return fmt.Errorf("read %s/config: %w", mount, errors.Join(err, errNothing(config)))
+	config, err := a.read(ctx, mount+"/config")
+	if err != nil {
+		return err
 	}
 	if config.Data["cas_required"] != true {
 		return fmt.Errorf(foreignWrites, mount)
@@ -115,9 +127,9 @@ func (a *applying) ownRecords(ctx context.Context, mount string) error {
 
 // enable enables an engine unless one of its type is there.
 func (a *applying) enable(ctx context.Context, s Step, table string) (there bool, err error) {
-	secret, err := a.admin.Logical().ReadWithContext(ctx, table)
-	if err != nil || secret == nil {
-		return false, fmt.Errorf("read %s: %w", table, errors.Join(err, errNothing(secret)))
+	secret, err := a.read(ctx, table)
+	if err != nil {
+		return false, err
 	}
 	options := values{}
 	for _, f := range s.Fields {
