@@ -183,10 +183,32 @@ func (b *Bot) merge(ctx context.Context, step grants.Step, s *sight) error {
 	_, err := b.Forge.Merge(ctx, s.pull.Number, step.Head, subject, message)
 	b.pulls.forget(s.pull.Number)
 	b.main.expire()
-	if errors.Is(err, world.ErrLost) {
+	switch {
+	case errors.Is(err, world.ErrLost):
 		return fmt.Errorf("merge pull request %d: %w", s.pull.Number, err)
+	case err != nil && !errors.Is(err, world.ErrAmbiguous):
+		return errors.Join(err, b.sayAgain(ctx, s))
 	}
 	return err
+}
+
+// saidOver is no verdict's digest: what was shown has to be shown again.
+const saidOver = "over"
+
+// sayAgain has the verdict shown once more after GitHub refused a merge that
+// it allows. Replicas share one check run, and one that looked earlier may
+// have written over it last; what is remembered would never tell.
+func (b *Bot) sayAgain(ctx context.Context, s *sight) error {
+	if s.Request == nil || s.Request.Shown == "" {
+		return nil
+	}
+	// A new check run, for the other one may be a second of the same name:
+	// GitHub goes by the latest.
+	s.Request.Shown, s.Request.Check = saidOver, 0
+	if err := b.Vault.PutRequest(ctx, s.Request); err != nil && !errors.Is(err, world.ErrLost) {
+		return fmt.Errorf("have the verdict shown again: %w", err)
+	}
+	return nil
 }
 
 func (b *Bot) close(ctx context.Context, step grants.Step, s *sight) error {

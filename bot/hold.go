@@ -33,17 +33,6 @@ func (b *Bot) held(step grants.Step, s *sight) grants.Step {
 	return step
 }
 
-// noteHold notes on a judgement that what it allows is held back. The check
-// run then goes on waiting: a green one opens the button to merge.
-func (b *Bot) noteHold(j *judgement) {
-	if j.verdict.Ruling != grants.Yes {
-		return
-	}
-	if err := b.Hold(j.grant.Resource, j.target); err != nil {
-		j.held = err.Error()
-	}
-}
-
 // refuseHeld is the refusal for somebody who asks for access that is held
 // back; nil where it is not.
 func (b *Bot) refuseHeld(resource string, target grants.Target) error {

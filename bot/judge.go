@@ -30,8 +30,7 @@ type judgement struct {
 	policy   string // commit whose policies were asked
 	target   grants.Target
 	pull     world.Pull
-	commits  int    // of the pull request
-	held     string // why what is allowed is held back, for people; empty: it is not
+	commits  int // of the pull request
 }
 
 // digest changes whenever people should be told something new.
@@ -40,9 +39,6 @@ func (j *judgement) digest() string {
 	fmt.Fprintf(h, "%s %d %s %s\n", j.pull.Head, j.verdict.Ruling, j.verdict.Rule, j.verdict.Why)
 	for _, a := range j.count.Approvers {
 		fmt.Fprintf(h, "%d %d\n", a.Person.ID, a.Review)
-	}
-	if j.held != "" {
-		fmt.Fprintln(h, "held") // not why: that may be put in other words at each look
 	}
 	return hex.EncodeToString(h.Sum(nil)[:12])
 }

@@ -313,7 +313,6 @@ func (b *Bot) observePull(ctx context.Context, s *sight, pull world.Pull, own bo
 		s.grant = j.grant
 	}
 	s.LapsesAt = b.lapsesAt(s, j)
-	b.noteHold(j)
 	s.Shown = s.Request != nil && s.Request.Shown == j.digest()
 	return nil
 }

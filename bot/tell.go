@@ -22,7 +22,7 @@ func checkOf(j *judgement, set *policies.Set) world.Check {
 	case j.noGrant:
 		c.Conclusion, c.Summary = "success", "This pull request touches no grant."
 		return c
-	case j.verdict.Ruling == grants.Yes && j.held == "":
+	case j.verdict.Ruling == grants.Yes:
 		c.Conclusion = "success"
 	case j.verdict.Ruling == grants.No:
 		c.Conclusion = "failure"
@@ -32,9 +32,6 @@ func checkOf(j *judgement, set *policies.Set) world.Check {
 		return c
 	}
 	c.Summary = pullBody(j, set)
-	if j.held != "" {
-		c.Summary = fencedOrInert("Held: "+j.held) + "\n\n" + c.Summary
-	}
 	return c
 }
 
@@ -42,8 +39,6 @@ func checkTitle(j *judgement) string {
 	switch {
 	case j.noGrant:
 		return "not a grant"
-	case j.held != "":
-		return "held: " + firstLine(j.held)
 	case j.verdict.Ruling == grants.Yes:
 		return whyAllowed(j)
 	case j.verdict.Ruling == grants.No:
