@@ -195,12 +195,17 @@ func (b *Bot) merge(ctx context.Context, step grants.Step, s *sight) error {
 // saidOver is no verdict's digest: what was shown has to be shown again.
 const saidOver = "over"
 
-// sayAgain has the verdict shown once more after GitHub refused a merge that
-// it allows. Replicas share one check run, and one that looked earlier may
-// have written over it last; what is remembered would never tell.
+// sayAgain has the verdict shown once more where GitHub refused to merge, and
+// what it has as our verdict is not the one that was shown. Replicas share one
+// check run, and one that looked earlier may have written over it last; what
+// is remembered would never tell.
 func (b *Bot) sayAgain(ctx context.Context, s *sight) error {
-	if s.Request == nil || s.Request.Shown == "" {
+	if s.Request == nil {
 		return nil
+	}
+	passed, err := b.Forge.Passed(ctx, s.pull.Head)
+	if err != nil || passed {
+		return err
 	}
 	// A new check run, for the other one may be a second of the same name:
 	// GitHub goes by the latest.

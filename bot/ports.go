@@ -64,6 +64,9 @@ type Forge interface {
 	// Check says the verdict on a head: creates the check run, or updates
 	// the one with the given id, and returns its id.
 	Check(ctx context.Context, id int64, c world.Check) (int64, error)
+	// Passed reports whether what GitHub has as our verdict on a head is
+	// success: whoever merges goes by that, and not by what was said last.
+	Passed(ctx context.Context, head string) (bool, error)
 	// AskReview requests reviews. People whom GitHub will not ask (not a
 	// collaborator) are left out silently: the body names them all.
 	AskReview(ctx context.Context, number int, logins []string) error

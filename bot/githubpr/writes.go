@@ -137,6 +137,27 @@ func saysSo(run *github.CheckRun, head, status, conclusion string) bool {
 	return run.GetHeadSHA() == head && run.GetStatus() == status && run.GetConclusion() == conclusion
 }
 
+// Passed reports whether the latest of our check runs on a head says success.
+// There may be several of the one name, and none that says otherwise.
+func (c *Client) Passed(ctx context.Context, head string) (bool, error) {
+	doing := "read the check on " + head
+	if !hashForm.MatchString(head) {
+		return false, fmt.Errorf("%s: that is not a commit", doing)
+	}
+	found, _, err := c.api.Checks.ListCheckRunsForRef(ctx, c.cfg.Owner, c.cfg.Repo, head, &github.ListCheckRunsOptions{
+		CheckName: github.String(checkName), Filter: github.String("latest"), AppID: &c.cfg.AppID,
+	})
+	if err != nil {
+		return false, c.failed(doing, err)
+	}
+	for _, run := range found.CheckRuns {
+		if !saysSo(run, head, "completed", "success") {
+			return false, nil
+		}
+	}
+	return len(found.CheckRuns) > 0, nil
+}
+
 // AskReview requests reviews. GitHub refuses the whole request where it will
 // not ask one of the people; then they are asked one by one.
 func (c *Client) AskReview(ctx context.Context, number int, logins []string) error {
