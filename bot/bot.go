@@ -37,7 +37,7 @@ import (
 	"github.com/tigeraccess/tac/policies"
 )
 
-// Config is what a Bot is made of. Chat, Hold, Steps and Alert may be left out.
+// Config is what a Bot is made of. Chat, Steps and Alert may be left out.
 type Config struct {
 	Repository Repository
 	Forge      Forge
@@ -66,7 +66,8 @@ type Config struct {
 	// Hold says in a sentence for people why nobody gets new access to a
 	// resource now, by what a credential would be for (the zero Target: the
 	// policies do not say); nil: they do. It is asked often, and must not
-	// wait. What ends access never asks.
+	// wait. What ends access never asks. Who holds nothing has to say so:
+	// one that was forgotten must not give access.
 	Hold func(resource string, target grants.Target) error
 	// Steps hears of every step done, for metrics and for tests.
 	Steps func(id grants.ID, step grants.Step, err error)
@@ -112,6 +113,7 @@ func New(c Config) (*Bot, error) {
 	missing("the clock", c.Now == nil)
 	missing("the log", c.Log == nil)
 	missing("the source of time zones", c.Zones == nil)
+	missing("what holds new access back", c.Hold == nil)
 	schedule, err := cron.ParseStandard(c.Resync)
 	if err != nil {
 		problems = append(problems, fmt.Errorf("resync %q is not a schedule such as \"@every 1m\": %w", c.Resync, err))
@@ -122,9 +124,6 @@ func New(c Config) (*Bot, error) {
 	c.Workers = max(c.Workers, 1)
 	if c.Steps == nil {
 		c.Steps = func(grants.ID, grants.Step, error) {}
-	}
-	if c.Hold == nil {
-		c.Hold = func(string, grants.Target) error { return nil }
 	}
 	heard := c.Alert
 	c.Alert = func(id grants.ID, why string) {

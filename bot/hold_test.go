@@ -2,12 +2,31 @@ package bot_test
 
 import (
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/tigeraccess/tac/bot"
 	"github.com/tigeraccess/tac/grants"
 )
+
+// TestABotIsNotMadeWithoutAHold: one that was left out must not mean that
+// nothing is ever held.
+func TestABotIsNotMadeWithoutAHold(t *testing.T) {
+	c := bot.Config{
+		Repository: struct{ bot.Repository }{}, Forge: struct{ bot.Forge }{}, Vault: struct{ bot.Vault }{},
+		Branch: "main", Zones: time.LoadLocation, Now: time.Now, Log: slog.New(slog.DiscardHandler), Resync: "@every 1m",
+		Hold: func(string, grants.Target) error { return nil },
+	}
+	if _, err := bot.New(c); err != nil {
+		t.Errorf("with all that is needed: %v", err)
+	}
+	c.Hold = nil
+	if _, err := bot.New(c); err == nil || !strings.Contains(err.Error(), "what holds new access back is missing") {
+		t.Errorf("without a hold: %v", err)
+	}
+}
 
 // TestAHoldGivesNothingNewAndHindersNoEnd takes a grant to each point of its
 // life, holds new access back, and looks at what still happens.

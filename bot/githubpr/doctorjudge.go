@@ -1,6 +1,7 @@
 package githubpr
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -107,12 +108,12 @@ func (r *reading) judgePermissions(f *world.Findings, check string, has, wanted 
 			if accept != "" && rank(r.app.Permissions[name]) >= rank(wanted[name]) {
 				mend = accept
 			}
-			f.Wrong(check, mend, "%s is %s; tac needs %s", name, or(has[name], "not granted"), wanted[name])
+			f.Wrong(check, mend, "%s is %s; tac needs %s", name, cmp.Or(has[name], "not granted"), wanted[name])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(has)) {
 		if rank(has[name]) > rank(wanted[name]) {
-			f.Wrong(check, r.appPage("/permissions")+" : "+name+": "+or(wanted[name], "no access"), "%s is %s; tac needs %s, and whoever steals the App's key would have the rest", name, has[name], or(wanted[name], "nothing of it"))
+			f.Wrong(check, r.appPage("/permissions")+" : "+name+": "+cmp.Or(wanted[name], "no access"), "%s is %s; tac needs %s, and whoever steals the App's key would have the rest", name, has[name], cmp.Or(wanted[name], "nothing of it"))
 		}
 	}
 	if len(f.List) == before {
@@ -128,13 +129,6 @@ func rank(level string) int {
 	return 3
 }
 
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
-}
-
 func (r *reading) judgeHook(f *world.Findings) {
 	const check = "webhook"
 	page := r.appPage("")
@@ -144,11 +138,11 @@ func (r *reading) judgeHook(f *world.Findings) {
 	case err != nil:
 		f.Unseen(check, page, "where GitHub sends events cannot be read: %v", err)
 	case r.hook.URL == "":
-		f.Wrong(check, page+" : webhook URL "+or(r.want.Webhook, "https://HOST/webhooks/github"), "the App has no webhook")
+		f.Wrong(check, page+" : webhook URL "+cmp.Or(r.want.Webhook, "https://HOST/webhooks/github"), "the App has no webhook")
 	case r.want.Webhook != "" && r.hook.URL != r.want.Webhook:
 		f.Wrong(check, page+" : webhook URL "+r.want.Webhook, "GitHub sends events to %s, and tac.yaml says %s", r.hook.URL, r.want.Webhook)
 	case r.hook.ContentType != "json":
-		f.Wrong(check, page+" : content type application/json", "GitHub sends events as %s; tac reads JSON", or(r.hook.ContentType, "form"))
+		f.Wrong(check, page+" : content type application/json", "GitHub sends events as %s; tac reads JSON", cmp.Or(r.hook.ContentType, "form"))
 	case fmt.Sprint(r.hook.InsecureSSL) == "1":
 		f.Wrong(check, page+" : enable SSL verification", "GitHub does not verify our certificate, and the events could be read on the way")
 	default:

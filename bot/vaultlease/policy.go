@@ -105,7 +105,7 @@ func TargetPolicy(t grants.Target) string {
 // capabilityOf returns what a grant's token does at its path: certificates are
 // signed by a write, everything else is read.
 func capabilityOf(t grants.Target) string {
-	if t.Engine == grants.EngineSSH || t.Engine == grants.EnginePKI {
+	if signs(t.Engine) {
 		return "update"
 	}
 	return "read"

@@ -24,11 +24,11 @@ type node struct {
 // node returns the commit h, looking at its ancestors as far as needed. It
 // fails where a commit is missing.
 func (o *objects) node(h plumbing.Hash) (*node, error) {
-	todo := []plumbing.Hash{h}
-	for len(todo) > 0 {
-		at := todo[len(todo)-1]
+	ahead := []plumbing.Hash{h}
+	for len(ahead) > 0 {
+		at := ahead[len(ahead)-1]
 		if o.graph[at] != nil {
-			todo = todo[:len(todo)-1]
+			ahead = ahead[:len(ahead)-1]
 			continue
 		}
 		c, err := o.commit(at)
@@ -39,7 +39,7 @@ func (o *objects) node(h plumbing.Hash) (*node, error) {
 		ready := true
 		for _, p := range c.ParentHashes {
 			if o.graph[p] == nil {
-				todo = append(todo, p)
+				ahead = append(ahead, p)
 				ready = false
 				continue
 			}
@@ -289,11 +289,11 @@ func (o *objects) checkComplete(tip plumbing.Hash) error {
 	if err != nil {
 		return err
 	}
-	todo := []plumbing.Hash{start}
+	ahead := []plumbing.Hash{start}
 	checked := map[plumbing.Hash]bool{}
-	for len(todo) > 0 {
-		h := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for len(ahead) > 0 {
+		h := ahead[len(ahead)-1]
+		ahead = ahead[:len(ahead)-1]
 		if o.sound[h] || checked[h] {
 			continue
 		}
@@ -305,7 +305,7 @@ func (o *objects) checkComplete(tip plumbing.Hash) error {
 			return err
 		}
 		checked[h] = true
-		todo = append(todo, c.ParentHashes...)
+		ahead = append(ahead, c.ParentHashes...)
 	}
 	// Only now: a commit is sound when its whole history is.
 	for h := range checked {

@@ -69,7 +69,7 @@ func (g *guest) mayBegin(ctx context.Context) error {
 	missing, err := lacks(ctx, g.admin, []right{
 		{"sys/mounts/" + g.plan.Mount, "create"}, {"sys/mounts/" + g.plan.Mount, "delete"},
 		{"sys/auth/" + g.plan.AppRole, "sudo"}, {"sys/auth/" + g.plan.AppRole, "delete"},
-		{"sys/policies/acl/" + g.plan.BotPolicyName, "create"}, {"sys/policies/acl/" + g.plan.BotPolicyName, "delete"},
+		{"sys/policies/acl/" + g.plan.BotPolicyName, "read"}, {"sys/policies/acl/" + g.plan.BotPolicyName, "create"}, {"sys/policies/acl/" + g.plan.BotPolicyName, "delete"},
 		{"auth/token/roles/" + g.plan.TokenRole, "create"}, {"auth/token/roles/" + g.plan.TokenRole, "delete"},
 		{"auth/" + g.plan.AppRole + "/role/tac", "create"}, {g.plan.Mount + "/config", "create"},
 		{g.places().ssh + "/config/ca", "create"}, {"sys/leases/lookup/" + g.places().creds, "list"},

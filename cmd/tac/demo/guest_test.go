@@ -178,6 +178,8 @@ func TestWhatIsNotSeenToBeGoneIsNotSaidToBe(t *testing.T) {
 		want  string
 	}{
 		"tokens that cannot be looked up":   {sandbox.Fault{Path: "auth/token/lookup-accessor", When: sandbox.Answer, Status: 500}, "look a token up"},
+		"records that may not be listed":    {sandbox.Fault{Path: "/metadata/grants", When: sandbox.Answer, Status: 403}, "list the demo's records"},
+		"records that cannot be listed":     {sandbox.Fault{Path: "/metadata/grants", When: sandbox.Answer, Status: 500}, "list the demo's records"},
 		"tokens that only seem to be ended": {sandbox.Fault{Path: "auth/token/revoke-accessor", When: sandbox.Answer, Status: 204}, "still there: token "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -199,6 +201,24 @@ func TestWhatIsNotSeenToBeGoneIsNotSaidToBe(t *testing.T) {
 				t.Error("it says that nothing is left")
 			}
 		})
+	}
+}
+
+// TestASetUpThatFailedEarlyLeavesNothing: that there are no records then is no
+// failure of the leaving.
+func TestASetUpThatFailedEarlyLeavesNothing(t *testing.T) {
+	h := newHost(t)
+	before := h.inventory()
+	var out strings.Builder
+	h.Order(sandbox.Fault{Method: "PUT", Path: "sys/mounts/", When: sandbox.Answer, Status: 500, Times: -1})
+	if err := Run(t.Context(), h.options(&out, h.RootToken())); err == nil || errors.Is(err, ErrFailed) {
+		t.Errorf("it ended with %v", err)
+	}
+	if strings.Contains(out.String(), "FAILED") {
+		t.Errorf("it says that something is left:\n%s", out.String())
+	}
+	if after := h.inventory(); !maps.Equal(after, before) {
+		t.Errorf("the Vault was %v and is %v", before, after)
 	}
 }
 
@@ -261,7 +281,8 @@ func TestAVaultThatCannotBeUsedIsToldWhatWouldHaveWorked(t *testing.T) {
 		"sealed":         {func(h *hosted, _ *OwnVault) { h.Seal() }, "run `vault operator unseal` first"},
 		"no token":       {func(_ *hosted, v *OwnVault) { v.Token = world.Secret{} }, "set VAULT_TOKEN, run `vault login`, or name a file with --vault-token-file"},
 		"wrong token":    {func(_ *hosted, v *OwnVault) { v.Token = world.NewSecret("hvs.wrong") }, "one of that very Vault would have worked"},
-		"a weak token":   {func(h *hosted, v *OwnVault) { v.Token = world.NewSecret(h.weakToken()) }, "one that may enable engines and write policies and token roles would have worked"},
+		"a weak token":   {func(h *hosted, v *OwnVault) { v.Token = world.NewSecret(h.token("default")) }, "one that may enable engines and write policies and token roles would have worked"},
+		"a token that may not read the bot's policy": {func(h *hosted, v *OwnVault) { v.Token = world.NewSecret(h.blindToken()) }, "(it lacks read on sys/policies/acl/bot-tac-demo-rehearsal)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -279,11 +300,21 @@ func TestAVaultThatCannotBeUsedIsToldWhatWouldHaveWorked(t *testing.T) {
 	}
 }
 
-func (h *hosted) weakToken() string {
+func (h *hosted) token(policy string) string {
 	h.t.Helper()
-	s, err := h.admin.Auth().Token().Create(&api.TokenCreateRequest{Policies: []string{"default"}, TTL: "10m"})
+	s, err := h.admin.Auth().Token().Create(&api.TokenCreateRequest{Policies: []string{policy}, TTL: "10m"})
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	return s.Auth.ClientToken
+}
+
+// blindToken may do all but read the bot's policy.
+func (h *hosted) blindToken() string {
+	h.t.Helper()
+	if err := h.admin.Sys().PutPolicy("blind", `path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }
+path "sys/policies/acl/bot-`+h.name+`" { capabilities = ["create", "update", "delete"] }`); err != nil {
+		h.t.Fatal(err)
+	}
+	return h.token("blind")
 }

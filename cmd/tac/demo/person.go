@@ -118,7 +118,8 @@ func (p *Person) Revoke(ctx context.Context, r *Replica, id grants.ID, reason st
 	return v, p.call(ctx, r, http.MethodPost, "/api/v1/grants/"+string(id)+"/revoke", "", map[string]string{"reason": reason}, &v)
 }
 
-// Ready asks a replica whether it is ready to give access.
+// Ready asks a replica whether it is ready to give access. One that holds new
+// access back is ready to end what there is, and says so: that is not enough.
 func (r *Replica) Ready(ctx context.Context) (bool, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL()+"/readyz", nil)
 	if err != nil {
@@ -129,7 +130,11 @@ func (r *Replica) Ready(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("ask whether tac is ready: %w", err)
 	}
 	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK, nil
+	said, err := io.ReadAll(response.Body)
+	if err != nil {
+		return false, fmt.Errorf("ask whether tac is ready: %w", err)
+	}
+	return response.StatusCode == http.StatusOK && strings.TrimSpace(string(said)) == "ready", nil
 }
 
 func (p *Person) call(ctx context.Context, r *Replica, method, path, key string, in, out any) error {

@@ -4,6 +4,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -170,15 +171,15 @@ func Read(path string, src []byte, env func(string) string) (Config, error) {
 func (w *written) config(env func(string) string) (Config, error) {
 	r := reader{env: env}
 	c := Config{
-		Listen:      or(w.Listen.V, "127.0.0.1:8080"),
+		Listen:      cmp.Or(w.Listen.V, "127.0.0.1:8080"),
 		URL:         r.address(w.URL, "url"),
-		Resync:      or(w.Resync.V, "@every 1m"),
+		Resync:      cmp.Or(w.Resync.V, "@every 1m"),
 		RemoveEvery: w.RemoveEvery.V.Duration,
 		Workers:     w.Workers.V,
 		Replica:     w.Replica.V,
 		GitHub: GitHub{
-			URL: or(r.address(w.GitHub.URL, "github.url"), "https://github.com"), APIURL: r.address(w.GitHub.APIURL, "github.api_url"),
-			Branch: or(w.GitHub.Branch.V, "main"), AppID: w.GitHub.AppID.V, InstallationID: w.GitHub.InstallationID.V, ClientID: w.GitHub.ClientID.V,
+			URL: cmp.Or(r.address(w.GitHub.URL, "github.url"), "https://github.com"), APIURL: r.address(w.GitHub.APIURL, "github.api_url"),
+			Branch: cmp.Or(w.GitHub.Branch.V, "main"), AppID: w.GitHub.AppID.V, InstallationID: w.GitHub.InstallationID.V, ClientID: w.GitHub.ClientID.V,
 			ClientSecret: r.secret(w.GitHub.ClientSecret), PrivateKey: r.secret(w.GitHub.PrivateKey), WebhookSecret: r.secret(w.GitHub.WebhookSecret),
 		},
 		Vault: Vault{
@@ -236,11 +237,4 @@ func (r *reader) address(v strictyaml.Value[string], name string) string {
 		r.fault(v.Pos, "%s: expected an address such as https://host, found %s", name, strictyaml.Quote(v.V))
 	}
 	return strings.TrimSuffix(v.V, "/")
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }

@@ -59,8 +59,8 @@ func sameTarget(a, b grants.Target) bool {
 	return a.Engine == b.Engine && a.Path == b.Path && a.Policy == b.Policy && a.Slice == b.Slice && slices.Equal(a.Principals, b.Principals)
 }
 
-// holding is the hold in force. The zero value holds nothing: it is for who
-// does not look.
+// holding is the hold in force. The zero value holds everything: nothing was
+// looked at yet.
 type holding struct {
 	now   atomic.Pointer[hold]
 	again chan struct{} // wakes whoever looks
@@ -84,16 +84,14 @@ func (h *holding) get() *hold {
 	if now := h.now.Load(); now != nil {
 		return now
 	}
-	return &hold{}
+	return &hold{all: errNotChecked}
 }
 
 // on answers for one resource; it is the bot's Config.Hold. A target that was
 // never looked at is held, and looked at soon.
 func (h *holding) on(resource string, t grants.Target) error {
-	now := h.now.Load()
+	now := h.get()
 	switch {
-	case now == nil:
-		return nil
 	case now.all != nil:
 		return now.all
 	case t.Path == "":
@@ -117,6 +115,12 @@ func (h *holding) why() error {
 	}
 	return now.all
 }
+
+// notHeld is the bot's Config.Hold for who does not look at the set-up, and
+// said so; notTold is what whoever watches tac is told then.
+func notHeld(string, grants.Target) error { return nil }
+
+func notTold() error { return nil }
 
 func (h *holding) meet(resource string, t grants.Target) {
 	h.mu.Lock()

@@ -65,16 +65,16 @@ func New(c Config, o Options) (*Server, error) {
 	if s.Doctor, err = NewDoctor(c, o.Now, o.Log); err != nil {
 		return nil, err
 	}
-	if !o.Unchecked {
-		s.held.again = make(chan struct{}, 1)
-		s.held.now.Store(&hold{all: errNotChecked})
+	s.held.again = make(chan struct{}, 1)
+	held, told := s.held.on, s.held.why
+	if s.unchecked = o.Unchecked; s.unchecked {
+		held, told = notHeld, notTold
 	}
-	s.unchecked = o.Unchecked
 	b := bot.Config{
 		Repository: s.repository, Forge: s.forge, Vault: s.vault, Branch: c.GitHub.Branch,
 		Zones: time.LoadLocation, Now: o.Now, Log: o.Log,
 		Resync: c.Resync, RemoveEvery: c.RemoveEvery, Workers: c.Workers,
-		Hold: s.held.on, Steps: o.Steps, Alert: o.Alert,
+		Hold: held, Steps: o.Steps, Alert: o.Alert,
 	}
 	var edge webhooks.SlackEdge
 	if c.Slack != nil {
@@ -85,7 +85,7 @@ func New(c Config, o Options) (*Server, error) {
 	if s.Bot, err = bot.New(b); err != nil {
 		return nil, err
 	}
-	return s, s.setUpHTTP(edge)
+	return s, s.setUpHTTP(edge, told)
 }
 
 func replicaName(c Config) string {
@@ -105,14 +105,14 @@ func (s *Server) setUpSlack(b *bot.Config) (webhooks.SlackEdge, error) {
 	return slackEdge{verifier, s.chat}, nil
 }
 
-func (s *Server) setUpHTTP(edge webhooks.SlackEdge) error {
+func (s *Server) setUpHTTP(edge webhooks.SlackEdge, told func() error) error {
 	c := s.config
 	handler, err := webhooks.New(webhooks.Config{
 		Bot: s.Bot, Identity: s.forge,
 		IsRefused:     func(err error) bool { return errors.Is(err, githubpr.ErrNotOurToken) },
 		WebhookSecret: c.GitHub.WebhookSecret, Repository: c.GitHub.Owner + "/" + c.GitHub.Repo, Branch: c.GitHub.Branch,
 		BotID: s.botID.Load, Slack: edge, ClientID: c.GitHub.ClientID, GitHubURL: c.GitHub.URL,
-		Ready: s.readiness, Held: s.held.why, Metrics: prometheus.NewRegistry(), Log: s.log,
+		Ready: s.readiness, Held: told, Metrics: prometheus.NewRegistry(), Log: s.log,
 	})
 	if err != nil {
 		return err
