@@ -153,13 +153,14 @@ func (b *Bot) judgeAsk(ctx context.Context, a Ask) (policies.Decision, error) {
 	if a.Start.Sub(now) > mostAhead {
 		return policies.Decision{}, refuse(CodeInvalid, "%s", tooFarAhead)
 	}
-	facts, err := b.gather(ctx, m.set, a.Resource, now, factFresh)
+	g := grants.Grant{
+		Requester: a.Requester, Resource: a.Resource, Duration: a.Duration, Start: a.Start, Reason: a.Reason, Ticket: a.Ticket,
+	}
+	facts, err := b.gather(ctx, m.set, question{grant: g, at: now, fresh: factFresh, upTo: m.tip})
 	if err != nil {
 		return policies.Decision{}, unavailable("GitHub", err)
 	}
-	return m.set.Evaluate(policies.Request{
-		Requester: a.Requester, Resource: a.Resource, Duration: a.Duration, Start: a.Start, Reason: a.Reason, Ticket: a.Ticket,
-	}, facts), nil
+	return m.set.Evaluate(policies.RequestOf(g), facts), nil
 }
 
 // accept makes the wish durable. Its first write fixes requested_at, and so

@@ -34,7 +34,6 @@ import (
 
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/world"
-	"github.com/tigeraccess/tac/policies"
 )
 
 // Config is what a Bot is made of. Chat, Steps and Alert may be left out.
@@ -43,6 +42,8 @@ type Config struct {
 	Forge      Forge
 	Vault      Vault
 	Chat       Chat
+	Pagers     Pagers  // nil: none is set up
+	Tickets    Tickets // nil: none is set up
 
 	// Branch is the default branch: no pull request to another one is ours.
 	Branch string
@@ -82,6 +83,7 @@ type Bot struct {
 	queue    workqueue.TypedRateLimitingInterface[item]
 	main     mainline
 	facts    factCache
+	given    useLog
 	pulls    pullCache
 	index    index
 	locks    keyedLocks
@@ -138,7 +140,7 @@ func New(c Config) (*Bot, error) {
 		schedule: schedule,
 		queue:    workqueue.NewTypedRateLimitingQueue(limiter),
 		main:     newMainline(),
-		facts:    factCache{teams: map[policies.TeamRef]cachedTeam{}},
+		facts:    newFactCache(),
 		pulls:    pullCache{pulls: map[int]cachedPull{}, branches: map[int]string{}},
 		index:    index{views: map[grants.ID]View{}, over: map[grants.ID]bool{}},
 		removals: removals{due: map[string]removal{}},

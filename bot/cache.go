@@ -90,20 +90,51 @@ func (c *pullCache) replace(open []world.Pull, now time.Time) {
 	}
 }
 
-// factCache keeps team lists for a short while: they are read for every
-// decision, and decisions that give access ask for fresh ones.
+// factCache keeps what GitHub, pagers and trackers said for a short while: it
+// is asked for at every decision, and decisions that give access ask anew.
 type factCache struct {
 	mu      sync.Mutex
-	teams   map[policies.TeamRef]cachedTeam
+	teams   map[policies.TeamRef]cached[policies.Team]
+	duty    map[policies.Schedule]cached[policies.Duty]
+	tickets map[policies.TicketRef]cached[policies.Ticket]
 	members map[int64]bool
 	inOrg   bool
 	at      time.Time
 }
 
-type cachedTeam struct {
-	team policies.Team
+type cached[F any] struct {
+	fact F
 	at   time.Time
 }
 
-// factFresh is how old a team list may be where nothing is issued on it.
+func newFactCache() factCache {
+	return factCache{
+		teams:   map[policies.TeamRef]cached[policies.Team]{},
+		duty:    map[policies.Schedule]cached[policies.Duty]{},
+		tickets: map[policies.TicketRef]cached[policies.Ticket]{},
+	}
+}
+
+// recall returns a fact that is younger than fresh.
+func recall[K comparable, F any](c *factCache, from map[K]cached[F], key K, now time.Time, fresh time.Duration) (fact F, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known, ok := from[key]
+	age := now.Sub(known.at)
+	return known.fact, ok && age >= 0 && age < fresh
+}
+
+// mostFacts bounds a cache whose keys people choose, as they do tickets.
+const mostFacts = 10_000
+
+func remember[K comparable, F any](c *factCache, in map[K]cached[F], key K, fact F, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(in) >= mostFacts {
+		clear(in)
+	}
+	in[key] = cached[F]{fact, now}
+}
+
+// factFresh is how old a fact may be where nothing is issued on it.
 const factFresh = 30 * time.Second

@@ -68,14 +68,19 @@ func (b *Bot) rights(ctx context.Context, who grants.Principal, s *sight) (owner
 // rightsWithin is how long GitHub may take to say who owns a resource.
 const rightsWithin = 5 * time.Second
 
-// remembered gathers teams as they were last read, however long ago.
+// remembered gathers teams and duties as they were last read, however long ago.
 func (b *Bot) remembered(set *policies.Set, resource string) policies.Facts {
-	facts := policies.Facts{At: b.Now(), Teams: map[policies.TeamRef]policies.Team{}}
+	facts, needs := emptyFacts(b.Now()), set.Needs(resource)
 	b.facts.mu.Lock()
 	defer b.facts.mu.Unlock()
-	for _, ref := range set.Needs(resource) {
+	for _, ref := range needs.Teams {
 		if cached, ok := b.facts.teams[ref]; ok {
-			facts.Teams[ref] = cached.team
+			facts.Teams[ref] = cached.fact
+		}
+	}
+	for _, s := range needs.Schedules {
+		if cached, ok := b.facts.duty[s]; ok {
+			facts.Duty[s] = cached.fact
 		}
 	}
 	return facts

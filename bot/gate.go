@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tigeraccess/tac/grants"
@@ -85,6 +86,11 @@ func (b *Bot) judgeLanding(ctx context.Context, id grants.ID, m *mainSight, c wo
 	if j.verdict.Ruling == grants.Ask && len(j.count.Blocked) == 0 && b.maySeeMore(c) {
 		return nil, fmt.Errorf("pull request %d does not show the approvals of %s yet", number, id)
 	}
+	if j.verdict.Ruling != grants.Yes && len(j.decision.Silent) > 0 {
+		// Nobody is refused because a pager or a tracker is down; nobody is
+		// given anything either.
+		return nil, fmt.Errorf("judge %s after its merge: %s", id, strings.Join(j.decision.Silent, "; "))
+	}
 	if j.verdict.Ruling == grants.Ask {
 		return j.no(j.verdict.Rule, "it was merged without the approvals it needs"), nil
 	}
@@ -140,15 +146,14 @@ func (b *Bot) checkMergedHead(ctx context.Context, j *judgement) error {
 // checkTeams refuses a team whose name came to mean another team between the
 // decision and the gate (threats.md B6).
 func (b *Bot) checkTeams(j *judgement, message string) error {
-	decided, err := teamsOfMessage(message)
+	decided, err := factsOfMessage(message)
 	if err != nil {
 		j.no("gate/facts", "the facts in the merge message cannot be read: %v", err)
 		return nil
 	}
 	for ref, team := range j.facts.Teams {
-		name := ref.Org + "/" + ref.Slug
-		if id := decided[name]; id != team.ID {
-			j.no("gate/facts", "the team %s was number %d at the decision (0: not there) and is %d now", name, id, team.ID)
+		if id := decided.Teams[ref].ID; id != team.ID {
+			j.no("gate/facts", "the team %s was number %d at the decision (0: not there) and is %d now", ref, id, team.ID)
 		}
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -245,9 +244,10 @@ const mostAhead = 30 * 24 * time.Hour
 
 const tooFarAhead = "the start is more than 30 days ahead; ask nearer to the time"
 
-// decide asks policy and counts the reviews.
+// decide asks policy and counts the reviews. What others were given without
+// review counts up to the commit whose policies are asked.
 func (b *Bot) decide(ctx context.Context, j *judgement, set *policies.Set, at time.Time, fresh time.Duration, reviews []policies.Review) error {
-	facts, err := b.gather(ctx, set, j.grant.Resource, at, fresh)
+	facts, err := b.gather(ctx, set, question{grant: j.grant, at: at, fresh: fresh, upTo: j.policy})
 	if err != nil {
 		return err
 	}
@@ -308,60 +308,6 @@ func ruling(d policies.Decision, count policies.Count) grants.Verdict {
 	return v
 }
 
-// gather reads every fact that judging a resource may need. A team that does
-// not exist stays unknown; a forge that does not answer is an error, so that
-// nobody is refused for an outage.
-func (b *Bot) gather(ctx context.Context, set *policies.Set, resource string, at time.Time, fresh time.Duration) (policies.Facts, error) {
-	facts := policies.Facts{At: at, Teams: map[policies.TeamRef]policies.Team{}}
-	for _, ref := range set.Needs(resource) {
-		team, err := b.team(ctx, ref, fresh)
-		if errors.Is(err, world.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return policies.Facts{}, fmt.Errorf("read the team %s/%s: %w", ref.Org, ref.Slug, err)
-		}
-		facts.Teams[ref] = team
-	}
-	return facts, nil
-}
-
-func (b *Bot) team(ctx context.Context, ref policies.TeamRef, fresh time.Duration) (policies.Team, error) {
-	now := b.Now()
-	b.facts.mu.Lock()
-	cached, ok := b.facts.teams[ref]
-	b.facts.mu.Unlock()
-	if age := now.Sub(cached.at); ok && age >= 0 && age < fresh {
-		return cached.team, nil
-	}
-	team, err := b.Forge.Team(ctx, ref)
-	if err != nil {
-		return policies.Team{}, err
-	}
-	b.facts.mu.Lock()
-	defer b.facts.mu.Unlock()
-	b.facts.teams[ref] = cachedTeam{team: team, at: now}
-	return team, nil
-}
-
-// member reports whether somebody still belongs to the organisation.
-func (b *Bot) member(ctx context.Context, id int64, fresh time.Duration) (bool, error) {
-	now := b.Now()
-	b.facts.mu.Lock()
-	members, inOrg, at := b.facts.members, b.facts.inOrg, b.facts.at
-	b.facts.mu.Unlock()
-	if age := now.Sub(at); members == nil || age < 0 || age >= fresh {
-		var err error
-		if members, inOrg, err = b.Forge.Members(ctx); err != nil {
-			return false, fmt.Errorf("read the organisation's members: %w", err)
-		}
-		b.facts.mu.Lock()
-		b.facts.members, b.facts.inOrg, b.facts.at = members, inOrg, now
-		b.facts.mu.Unlock()
-	}
-	return !inOrg || members[id], nil
-}
-
 // judgeHolder asks whether requester and resource still exist. No ends the
 // grant; not knowing neither ends nor gives anything.
 func (b *Bot) judgeHolder(ctx context.Context, m *mainSight, r *grants.Record) grants.Verdict {
@@ -394,7 +340,7 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 	if len(r.Approvers) == 0 {
 		return grants.Verdict{Ruling: grants.Yes, Rule: r.Rule}, nil
 	}
-	facts, err := b.gather(ctx, m.set, r.Grant.Resource, r.StartsAt, 0)
+	facts, err := b.gather(ctx, m.set, question{grant: r.Grant, at: r.StartsAt})
 	if err != nil {
 		return grants.Verdict{}, err
 	}
@@ -413,6 +359,9 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 	if m.set.CountApprovals(d, proposal, reviews, facts).Satisfied {
 		return grants.Verdict{Ruling: grants.Yes, Rule: r.Rule}, nil
 	}
+	if why := silentSources(facts); why != "" {
+		return grants.Verdict{Why: why + ", and nothing is issued on what cannot be checked"}, nil
+	}
 	return grants.Verdict{Ruling: grants.No, Rule: r.Rule, Why: "somebody who approved this may no longer approve it; ask anew"}, nil
 }
 
@@ -422,7 +371,7 @@ func (b *Bot) judgeStart(ctx context.Context, r *grants.Record) (grants.Verdict,
 	if err != nil {
 		return grants.Verdict{}, err
 	}
-	facts, err := b.gather(ctx, set, r.Grant.Resource, r.StartsAt, 0)
+	facts, err := b.gather(ctx, set, question{grant: r.Grant, at: r.StartsAt})
 	if err != nil {
 		return grants.Verdict{}, err
 	}
@@ -431,6 +380,8 @@ func (b *Bot) judgeStart(ctx context.Context, r *grants.Record) (grants.Verdict,
 	switch {
 	case d.Outcome == policies.Allow, d.Outcome == policies.NeedsReview && len(r.Approvers) > 0:
 		v.Ruling = grants.Yes
+	case len(d.Silent) > 0:
+		return grants.Verdict{}, fmt.Errorf("judge %s at its start: %s", r.Grant.ID, strings.Join(d.Silent, "; "))
 	default:
 		v.Ruling = grants.No
 	}

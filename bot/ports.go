@@ -86,6 +86,19 @@ type Forge interface {
 	Skew() (ahead time.Duration, known bool)
 }
 
+// Pagers is whoever knows who is on call. A pager that does not answer is no
+// error but a Duty that says so: see policies.Duty.Silent.
+type Pagers interface {
+	// OnCall returns who is, was or will be on call at a time.
+	OnCall(ctx context.Context, s policies.Schedule, at time.Time) (policies.Duty, error)
+}
+
+// Tickets is whoever keeps tickets. A tracker that does not answer is no
+// error but a Ticket that says so: see policies.Ticket.Silent.
+type Tickets interface {
+	Ticket(ctx context.Context, ref policies.TicketRef) (policies.Ticket, error)
+}
+
 // Vault is HashiCorp Vault: records under compare-and-swap, the attestation
 // key, and credentials.
 type Vault interface {

@@ -53,7 +53,11 @@ func checkTitle(j *judgement) string {
 	if len(needs) == 0 {
 		return firstLine(j.verdict.Why)
 	}
-	return "waiting for " + strings.Join(needs, " and ")
+	title := "waiting for " + strings.Join(needs, " and ")
+	if len(j.decision.Silent) > 0 {
+		title += ": " + printable(strings.Join(j.decision.Silent, "; "))
+	}
+	return title
 }
 
 func firstLine(s string) string {

@@ -308,11 +308,20 @@ func (b *Bot) owns(ctx context.Context, who grants.Principal, m *mainSight, reso
 	if m == nil {
 		return ownership{}, fmt.Errorf("the policies cannot be read")
 	}
-	facts, err := b.gather(ctx, m.set, resource, b.Now(), factFresh)
-	if err != nil {
+	// Pagers are asked only where teams do not tell: to end access must not
+	// wait for one.
+	needs, facts := m.set.Needs(resource), emptyFacts(b.Now())
+	if err := b.gatherTeams(ctx, needs, factFresh, &facts); err != nil {
 		return ownership{}, err
 	}
-	return ownershipOf(who, m.set, resource, facts), nil
+	o := ownershipOf(who, m.set, resource, facts)
+	if !o.owner && !o.security {
+		if err := b.gatherDuty(ctx, needs, factFresh, &facts); err != nil {
+			return ownership{}, err
+		}
+		o = ownershipOf(who, m.set, resource, facts)
+	}
+	return o, nil
 }
 
 func ownershipOf(who grants.Principal, set *policies.Set, resource string, facts policies.Facts) ownership {
@@ -358,7 +367,7 @@ func (b *Bot) Explain(ctx context.Context, who grants.Principal, id grants.ID) (
 	if s.main == nil || s.grant.Resource == "" {
 		return e, nil
 	}
-	facts, err := b.gather(ctx, s.main.set, s.grant.Resource, b.Now(), factFresh)
+	facts, err := b.gather(ctx, s.main.set, question{grant: s.grant, at: b.Now(), fresh: factFresh, upTo: s.main.tip})
 	if err != nil {
 		return e, nil //nolint:nilerr // the grant itself is the answer; the decision is an extra
 	}

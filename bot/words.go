@@ -3,10 +3,8 @@ package bot
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,41 +99,7 @@ func mergeTrailers(j *judgement) []Trailer {
 	for _, a := range j.count.Approvers {
 		t = append(t, Trailer{"Tac-Approver", fmt.Sprintf("%d %d %s", a.Person.ID, a.Review, a.Commit)})
 	}
-	return append(t, Trailer{"Tac-Facts", factsLine(j.facts)})
-}
-
-// writtenFacts is every fact a decision read, as Tac-Facts holds it.
-type writtenFacts struct {
-	At    string        `json:"at"`
-	Teams []writtenTeam `json:"teams"`
-}
-
-type writtenTeam struct {
-	Team    string  `json:"team"`
-	ID      int64   `json:"id"`
-	Members []int64 `json:"members"`
-	ReadAt  string  `json:"read_at"`
-	Source  string  `json:"source"`
-}
-
-func factsLine(f policies.Facts) string {
-	w := writtenFacts{At: f.At.UTC().Format(time.RFC3339), Teams: []writtenTeam{}}
-	for ref, team := range f.Teams {
-		members := slices.Sorted(slices.Values(team.Members))
-		if members == nil {
-			members = []int64{}
-		}
-		w.Teams = append(w.Teams, writtenTeam{
-			Team: ref.Org + "/" + ref.Slug, ID: team.ID, Members: members,
-			ReadAt: team.ReadAt.UTC().Format(time.RFC3339), Source: team.Source,
-		})
-	}
-	slices.SortFunc(w.Teams, func(a, b writtenTeam) int { return compare(a.Team, b.Team) })
-	line, err := json.Marshal(w)
-	if err != nil {
-		return "{}" // plain values always encode; an empty object is refused at the gate by its missing teams
-	}
-	return string(line)
+	return append(t, Trailer{"Tac-Facts", j.facts.Line()})
 }
 
 // Trailers returns the trailers of a commit message: the lines of its last
@@ -172,18 +136,13 @@ func pullOfMessage(message string) (int, bool) {
 	return n, err == nil && n > 0
 }
 
-// teamsOfMessage returns the numbers of the teams that a merge message names.
-func teamsOfMessage(message string) (map[string]int64, error) {
-	var w writtenFacts
-	line := trailer(message, "Tac-Facts")
-	if err := json.Unmarshal([]byte(line), &w); err != nil {
-		return nil, fmt.Errorf("read Tac-Facts: %w", err)
+// factsOfMessage returns the facts that a merge message names.
+func factsOfMessage(message string) (policies.Facts, error) {
+	facts, err := policies.ParseFacts(trailer(message, "Tac-Facts"))
+	if err != nil {
+		return policies.Facts{}, fmt.Errorf("read Tac-Facts: %w", err)
 	}
-	ids := map[string]int64{}
-	for _, t := range w.Teams {
-		ids[t.Team] = t.ID
-	}
-	return ids, nil
+	return facts, nil
 }
 
 // removalMessage says of every file that goes whose it was and why it ended.
@@ -283,6 +242,9 @@ func stillNeeded(j *judgement) string {
 		}
 		fmt.Fprintf(&b, "Still needed under `%s`: %s from %s (%s). An approving review of this very commit counts; comments do not, and neither does the requester's own.\n",
 			need.Policy, countOf(need.Required, "approval"), list(need.Roles, 5), list(logins, 12))
+	}
+	if b.Len() > 0 && j.decision.Nearest != "" {
+		fmt.Fprintf(&b, "\nWhy it waits: %s.\n", inert(j.decision.Nearest))
 	}
 	for _, blocker := range j.count.Blocked {
 		fmt.Fprintf(&b, "%s asked for changes; only their own new approval lifts that.\n", inert(blocker.Person.GitHub))

@@ -99,3 +99,23 @@ func TestDurationsAreReadExactlyOrNotAtAll(t *testing.T) {
 		}
 	})
 }
+
+// What is read without a regular expression is what that one says.
+func TestATicketIsOfThisForm(t *testing.T) {
+	form := regexp.MustCompile(`\A[A-Za-z0-9#][A-Za-z0-9._/#-]{0,63}\z`)
+	check := func(t interface{ Fatalf(string, ...any) }, s string) {
+		if err := grants.CheckTicket(s); (err == nil) != form.MatchString(s) {
+			t.Fatalf("%q: %v", s, err)
+		}
+	}
+	for c := range 256 {
+		check(t, string([]byte{byte(c)}))
+		check(t, string([]byte{'a', byte(c)}))
+	}
+	for _, n := range []int{0, 63, 64, 65} {
+		check(t, strings.Repeat("a", n))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		check(t, rapid.OneOf(rapid.StringMatching(`[A-Za-z0-9#._/@-]{0,66}`), rapid.String()).Draw(t, "ticket"))
+	})
+}

@@ -204,6 +204,10 @@ func (c *counter) approve(st *standing) {
 		c.ignore(st.approved, fmt.Sprintf("%s pushed or wrote a commit of this proposal", st.person))
 		return
 	}
+	if role, barred := c.barred(st.person.ID); barred {
+		c.ignore(st.approved, fmt.Sprintf("a guardrail bars whoever has the role %s from approving", role))
+		return
+	}
 	a := Approval{Person: st.person.Person, Review: st.approved.ID, Commit: st.approved.CommitID}
 	doubt := false
 	for _, need := range c.decision.Needs {
@@ -224,6 +228,17 @@ func (c *counter) approve(st *standing) {
 	default:
 		c.ignore(st.approved, fmt.Sprintf("%s has no role that approves here", st.person))
 	}
+}
+
+// barred reports whether a guardrail bars a person from approving, and by
+// which role. Who may hold it is barred: a doubt gives nobody a voice.
+func (c *counter) barred(id int64) (role string, barred bool) {
+	for _, name := range c.decision.NeverApprovers {
+		if c.set.holds(c.set.roles[name], id, c.facts) != No {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // mayDeny reports whether a person's denial stands: those whose approval
@@ -263,9 +278,12 @@ func (c *counter) missing(need ApprovalNeed) ApprovalNeed {
 	for _, name := range need.Roles {
 		l.refs = append(l.refs, roleRef{name: name, role: c.set.roles[name]})
 	}
-	j := judge{set: c.set, req: Request{Requester: c.proposal.Requester}, facts: *c.facts}
+	j := Judge{set: c.set, req: &Request{Requester: c.proposal.Requester}, facts: c.facts}
 	people, _ := j.approvers(l, false)
 	for _, p := range people {
+		if _, barred := c.barred(p.ID); barred {
+			continue
+		}
 		if !served[p.ID] && !slices.Contains(c.proposal.Banned, p.ID) {
 			left.People = append(left.People, p)
 		}

@@ -13,14 +13,16 @@ import (
 // show them.
 type calendar struct {
 	name     string
+	pos      strictyaml.Pos
 	zone     *time.Location
+	clock    *clock
 	days     [7]bool // by time.Weekday
 	hours    hours
 	holidays []date // sorted
 }
 
-func (c *compiler) calendar(name string, _ strictyaml.Pos, spec *calendarSpec) {
-	cal := &calendar{name: name, zone: c.zone("spec.timezone", spec.Timezone), hours: spec.Hours.V}
+func (c *compiler) calendar(name string, pos strictyaml.Pos, spec *calendarSpec) {
+	cal := &calendar{name: name, pos: pos, zone: c.zone("spec.timezone", spec.Timezone), hours: spec.Hours.V}
 	if len(spec.Days) == 0 {
 		c.fault(spec.Hours.Pos, "value", "spec.days: the list is empty; name days such as mon")
 	}
@@ -34,6 +36,7 @@ func (c *compiler) calendar(name string, _ strictyaml.Pos, spec *calendarSpec) {
 		cal.holidays = append(cal.holidays, day.V)
 	}
 	slices.Sort(cal.holidays)
+	cal.clock = newClock(cal.zone)
 	c.set.calendars[name] = cal
 }
 
@@ -56,16 +59,32 @@ func dateOf(t time.Time) date {
 // just before the last. On days on which clocks change, what the clock shows
 // decides.
 func (c *calendar) open(t time.Time) bool {
-	t = t.In(c.zone)
-	h, m, s := t.Clock()
-	second := h*3600 + m*60 + s
-	return c.works(t) && c.hours.from <= second && second < c.hours.to
+	_, east := t.In(c.zone).Zone()
+	wall := t.Unix() + int64(east) // as if it were UTC, where no clock changes
+	const day = 24 * 60 * 60
+	second := int(((wall % day) + day) % day)
+	return c.hours.from <= second && second < c.hours.to && c.works(time.Unix(wall, 0).UTC())
+}
+
+// isOpen is open, for the many.
+func (c *calendar) isOpen(t time.Time) Truth {
+	const day = 24 * 60 * 60
+	wall := c.clock.wall(t)
+	days := wall / day
+	second := wall - days*day
+	if second < 0 || len(c.holidays) > 0 {
+		return truth(c.open(t))
+	}
+	return truth(c.days[(days+4)%7] && uint64(second-int64(c.hours.from)) < uint64(c.hours.to-c.hours.from))
 }
 
 // works reports whether the date that t shows is a working day.
 func (c *calendar) works(t time.Time) bool {
+	if !c.days[t.Weekday()] || len(c.holidays) == 0 {
+		return c.days[t.Weekday()]
+	}
 	_, holiday := slices.BinarySearch(c.holidays, dateOf(t))
-	return c.days[t.Weekday()] && !holiday
+	return !holiday
 }
 
 // openings returns up to n instants after t at which business hours begin.

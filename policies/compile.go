@@ -2,7 +2,6 @@ package policies
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -45,24 +44,43 @@ func (c *compiler) unique(what, name string, pos strictyaml.Pos) bool {
 	return true
 }
 
-var kinds = []string{"AccessPolicy", "Calendar", "People", "PolicyTest", "Resource", "Role"}
+var kinds = []string{"AccessPolicy", "Calendar", "Guardrail", "People", "PolicyTest", "Resource", "Role"}
 
 func (c *compiler) file(f File) {
 	nodes, errs := strictyaml.Parse(f.Path, f.Data, fileLimits)
+	if isTestFile(f.Path) {
+		c.testFile(nodes)
+		return
+	}
 	c.errors("syntax", errs)
-	inTests := strings.HasPrefix(f.Path, "policies/tests/") || strings.Contains(f.Path, "/policies/tests/")
 	for _, n := range nodes {
 		c.documents++
 		kind, ok := n.Text("kind")
-		if !ok {
+		switch {
+		case !ok:
 			c.fault(n.Pos(), "kind", "the key kind is missing; expected one of %s", strings.Join(kinds, ", "))
-			continue
+		case kind.V == kindTest:
+			c.fault(kind.Pos, "kind", misplaced, strictyaml.Quote(kind.V))
+		default:
+			c.document(n, kind)
 		}
-		if inTests != (kind.V == "PolicyTest") {
-			c.fault(kind.Pos, "kind", "policies/tests/ holds PolicyTest documents and nothing else does; found %s here", strictyaml.Quote(kind.V))
-			continue
+	}
+}
+
+const (
+	kindTest  = "PolicyTest"
+	misplaced = "policies/tests/ holds PolicyTest documents and nothing else does; found %s here"
+)
+
+// testFile looks for what is no test among tests: a restriction that somebody
+// put there must not be overlooked. A mistake in a test is ReadTests' to tell;
+// who gets what does not rest on it, so it must not stop everything.
+func (c *compiler) testFile(nodes []strictyaml.Node) {
+	for _, n := range nodes {
+		c.documents++
+		if kind, ok := n.Text("kind"); ok && kind.V != kindTest && slices.Contains(kinds, kind.V) {
+			c.fault(kind.Pos, "kind", misplaced, strictyaml.Quote(kind.V))
 		}
-		c.document(n, kind)
 	}
 }
 
@@ -78,10 +96,8 @@ func (c *compiler) document(n strictyaml.Node, kind strictyaml.Value[string]) {
 		read(c, n, c.people)
 	case "Calendar":
 		read(c, n, c.calendar)
-	case "PolicyTest":
-		// Tests say nothing about who may get what; their runner reads them.
 	case "Guardrail":
-		c.fault(kind.Pos, "kind", "this version does not know Guardrail documents, and ignoring one would be unsafe; take it out or use a newer tac")
+		read(c, n, c.guardrail)
 	default:
 		hint := "expected one of " + strings.Join(kinds, ", ")
 		if best, ok := strictyaml.Nearest(kind.V, kinds); ok {
@@ -177,6 +193,7 @@ func (c *compiler) policy(name string, pos strictyaml.Pos, spec *policySpec) {
 		requireReason: spec.Audit.RequireReason.V,
 		recordSession: spec.Audit.RecordSession.V,
 		breakGlass:    c.roleList("spec.break_glass.roles", spec.BreakGlass.Roles),
+		written:       spec,
 	}
 	for i := range spec.AutoApprove.Conditions {
 		p.conditions = append(p.conditions, c.condition(name, i, spec.AutoApprove.Conditions[i]))
@@ -206,12 +223,16 @@ func (c *compiler) targets(pos strictyaml.Pos, spec *policySpec) []target {
 		})
 		return []target{{spec.Resource.V, spec.Resource.Pos}}
 	}
-	if spec.Resources.Set && len(spec.Resources.V) == 0 {
-		c.fault(spec.Resources.Pos, "value", "spec.resources: the list is empty; name a resource")
+	return c.patterns("spec.resources", spec.Resources)
+}
+
+func (c *compiler) patterns(key string, list nameList) []target {
+	targets := []target{}
+	if list.Set && len(list.V) == 0 {
+		c.fault(list.Pos, "value", "%s: the list is empty; name a resource", key)
 	}
-	var targets []target
-	for i, v := range spec.Resources.V {
-		checked(c, fmt.Sprintf("spec.resources[%d]", i), v, func(s string) error {
+	for i, v := range list.V {
+		checked(c, fmt.Sprintf("%s[%d]", key, i), v, func(s string) error {
 			if !patternForm.MatchString(s) {
 				return fmt.Errorf("%.70q is neither a name nor a pattern; patterns have a-z, 0-9, - and * for any characters", s)
 			}
@@ -220,80 +241,6 @@ func (c *compiler) targets(pos strictyaml.Pos, spec *policySpec) []target {
 		targets = append(targets, target{v.V, v.Pos})
 	}
 	return targets
-}
-
-func (c *compiler) condition(policy string, i int, v strictyaml.Value[conditionSpec]) condition {
-	key, spec := fmt.Sprintf("spec.auto_approve.conditions[%d]", i), &v.V
-	out := condition{
-		rule:          fmt.Sprintf("%s/auto_approve[%d]", policy, i),
-		pos:           v.Pos,
-		roles:         c.roleList(key+".role", spec.Role),
-		maxDuration:   c.accessLength(key+".max_duration", spec.MaxDuration, 0),
-		maxPos:        spec.MaxDuration.Pos,
-		requireTicket: spec.RequireTicket.V,
-		teamScope:     spec.TeamScope.V,
-		onCall:        c.roleList(key+".on_call", spec.OnCall),
-	}
-	if spec.Name.Set {
-		out.rule = checked(c, key+".name", spec.Name, grants.CheckName)
-		c.unique("the rule", out.rule, spec.Name.Pos)
-	}
-	if spec.Calendar.Set || spec.BusinessHoursOnly.V {
-		out.hours = c.hoursRule(key, v.Pos, spec)
-	}
-	if spec.Ticket.Set {
-		out.ticket = c.ticketRule(key+".ticket", spec.Ticket)
-	}
-	// A condition that asks nothing holds for everybody: never what a person
-	// means who deletes the fields of one.
-	if !out.roles.set && out.maxDuration == 0 && !out.requireTicket && !out.teamScope && !out.onCall.set && out.hours == nil && out.ticket == nil {
-		c.fault(v.Pos, "value", "%s: asks nothing and would let everybody in; name a role, or take the condition out", key)
-	}
-	return out
-}
-
-func (c *compiler) hoursRule(key string, pos strictyaml.Pos, spec *conditionSpec) *hoursRule {
-	if !spec.Calendar.Set {
-		return &hoursRule{name: "default", pos: spec.BusinessHoursOnly.Pos}
-	}
-	if spec.BusinessHoursOnly.Set && !spec.BusinessHoursOnly.V {
-		c.fault(spec.BusinessHoursOnly.Pos, "value", "%s: names a calendar and says business_hours_only: false; keep one of the two", key)
-	}
-	return &hoursRule{name: checked(c, key+".calendar", spec.Calendar, grants.CheckName), pos: spec.Calendar.Pos}
-}
-
-// ticketRule is what a condition asks of the ticket beyond there being one.
-type ticketRule struct {
-	pattern *regexp.Regexp // nil: any ticket
-	written string         // the pattern as written
-	tracker string         // facts of a tracker are not known to this version
-	state   string
-	pos     strictyaml.Pos
-}
-
-func (c *compiler) ticketRule(key string, v strictyaml.Value[ticketSpec]) *ticketRule {
-	spec := &v.V
-	t := &ticketRule{
-		written: spec.Pattern.V,
-		tracker: checked(c, key+".tracker", spec.Tracker, checkText),
-		state:   checked(c, key+".state", spec.State, checkText),
-		pos:     v.Pos,
-	}
-	if !spec.Pattern.Set && !spec.Tracker.Set && !spec.State.Set {
-		c.fault(v.Pos, "value", "%s: asks nothing; name a pattern, a tracker or a state, or write require_ticket: true", key)
-	}
-	checked(c, key+".pattern", spec.Pattern, func(s string) (err error) {
-		if s == "" {
-			return errors.New("is empty; leave the key out")
-		}
-		// Compiled alone first: "a)|(b" must not get its parentheses from us.
-		if _, err = regexp.Compile(s); err != nil {
-			return fmt.Errorf("%s is not a regular expression: %s", strictyaml.Quote(s), strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-		}
-		t.pattern, err = regexp.Compile(`\A(?:` + s + `)\z`)
-		return err
-	})
-	return t
 }
 
 func (c *compiler) approval(v strictyaml.Value[approvalSpec]) *approval {
@@ -312,10 +259,11 @@ func (c *compiler) approval(v strictyaml.Value[approvalSpec]) *approval {
 }
 
 func (c *compiler) resource(name string, pos strictyaml.Pos, spec *resourceSpec) {
-	r := &resource{pos: pos, owners: c.roleList("spec.owners", spec.Owners)}
+	r := &resource{pos: pos, owners: c.roleList("spec.owners", spec.Owners), written: spec}
 	r.Resource = Resource{
 		Name:        name,
 		Description: checked(c, "spec.description", spec.Description, checkText),
+		Environment: checked(c, "spec.environment", spec.Environment, grants.CheckName),
 		Owners:      r.owners.names(),
 		Vault:       c.vault(spec),
 		MaxDuration: c.accessLength("spec.max_duration", spec.MaxDuration, 0),
@@ -331,34 +279,91 @@ func (c *compiler) link() {
 	slices.SortFunc(s.policies, func(a, b *policy) int {
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.pos.File, b.pos.File), cmp.Compare(a.pos.Line, b.pos.Line))
 	})
+	slices.SortFunc(s.guardrails, func(a, b *guardrail) int { return cmp.Compare(a.name, b.name) })
 	for _, r := range s.roles {
 		r.link(&s.people)
 	}
 	for _, p := range s.policies {
-		p.request.link(s.roles)
-		p.breakGlass.link(s.roles)
-		for i := range p.conditions {
-			cond := &p.conditions[i]
-			cond.roles.link(s.roles)
-			cond.onCall.link(s.roles)
-			if cond.hours != nil {
-				cond.hours.calendar = s.calendars[cond.hours.name]
-			}
-		}
-		if p.approval != nil {
-			p.approval.roles.link(s.roles)
-			p.approval.escalate.link(s.roles)
-		}
+		p.link(s)
+	}
+	for _, g := range s.guardrails {
+		g.neverApprovers.link(s.roles)
+	}
+	for _, p := range s.policies {
+		s.cover(p)
 	}
 	for _, r := range s.resources {
 		r.owners.link(s.roles)
-		for _, p := range s.policies {
-			if p.covers(r.Name) {
-				r.policies = append(r.policies, p)
+		r.link(s.guardrails)
+		r.needs = s.needsOf(r)
+	}
+}
+
+// cover tells the resources that a policy covers of it, each once. Names lead
+// to their resource directly; only patterns are held against all of them.
+func (s *Set) cover(p *policy) {
+	add := func(r *resource) {
+		if n := len(r.policies); n == 0 || r.policies[n-1] != p {
+			r.policies = append(r.policies, p)
+		}
+	}
+	for _, t := range p.targets {
+		if r, ok := s.resources[t.pattern]; ok {
+			add(r)
+		}
+		if !t.glob() {
+			continue
+		}
+		for _, r := range s.resources {
+			if t.matches(r.Name) {
+				add(r)
 			}
 		}
-		r.needs = s.teamsOf(r)
 	}
+}
+
+// link resolves the names of a policy and makes its tests.
+func (p *policy) link(s *Set) {
+	p.request.link(s.roles)
+	p.breakGlass.link(s.roles)
+	if p.request.set {
+		p.demands = append(p.demands, newStep(p.name+"/request.roles", &mayAsk{roles: p.request}))
+	}
+	p.demands = append(p.demands, newStep(p.name+"/max_duration", &lasts{most: p.maxDuration, pos: p.maxPos}))
+	if p.requireReason {
+		p.demands = append(p.demands, newStep(p.name+"/require_reason", hasReason{}))
+	}
+	for i := range p.conditions {
+		c := &p.conditions[i]
+		c.roles.link(s.roles)
+		c.onCall.link(s.roles)
+		if c.hours != nil {
+			c.hours.calendar = s.calendars[c.hours.name]
+		}
+		if c.expression != nil {
+			c.expression.link(s)
+		}
+		c.link()
+	}
+	if p.approval != nil {
+		p.approval.roles.link(s.roles)
+		p.approval.escalate.link(s.roles)
+		p.approval.certain = p.approval.roles.count()
+	}
+	p.program = newProgram(p)
+	p.approvable = newStep(p.name+"/approval", &approvable{policy: p})
+}
+
+// count returns how many people the roles name in members, each once.
+func (l *roleList) count() int {
+	var all []int64
+	for _, ref := range l.refs {
+		if ref.role != nil {
+			all = append(all, ref.role.members...)
+		}
+	}
+	slices.Sort(all)
+	return len(slices.Compact(all))
 }
 
 func (l *roleList) link(roles map[string]*role) {

@@ -52,6 +52,11 @@ type Decision struct {
 	Needs     []ApprovalNeed
 	Reviewers []string // roles whose denial stops the request, even one that is allowed; sorted
 	Nearest   string   // where not allowed: what would have worked, as a sentence
+	// Silent is what sources said of themselves that did not answer, where
+	// that may have kept the request from being allowed.
+	Silent []string
+	// NeverApprovers is the roles whose holders a guardrail bars; sorted.
+	NeverApprovers []string
 
 	Requester     grants.Principal
 	Resource      string
@@ -129,9 +134,10 @@ func (d Decision) MarshalJSON() ([]byte, error) {
 		RequestTTL  string          `json:"request_ttl,omitempty"`
 		At          string          `json:"at,omitempty"`
 		Assumed     []string        `json:"assumed,omitempty"`
+		Silent      []string        `json:"silent,omitempty"`
 	}{
 		d.Outcome, d.Rule, emptyNotNull(d.Reasons), total, d.Nearest, emptyNotNull(d.Verdicts), needs,
-		d.Requester.GitHub, d.Resource, lengthText(d.Duration), lengthText(d.MaxDuration), lengthText(d.RequestTTL), "", d.Assumed,
+		d.Requester.GitHub, d.Resource, lengthText(d.Duration), lengthText(d.MaxDuration), lengthText(d.RequestTTL), "", d.Assumed, d.Silent,
 	}
 	if !d.At.IsZero() {
 		out.At = d.At.UTC().Format(time.RFC3339)

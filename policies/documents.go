@@ -68,12 +68,24 @@ type conditionSpec struct {
 	TeamScope         strictyaml.Value[bool]       `yaml:"team_scope"`
 	OnCall            nameList                     `yaml:"on_call"`
 	Ticket            strictyaml.Value[ticketSpec] `yaml:"ticket"`
+	Environment       nameList                     `yaml:"environment"`
+	AtMost            strictyaml.Value[atMostSpec] `yaml:"at_most"`
+	Expression        strictyaml.Value[string]     `yaml:"expression"`
 }
 
 type ticketSpec struct {
-	Pattern strictyaml.Value[string] `yaml:"pattern"`
-	Tracker strictyaml.Value[string] `yaml:"tracker"`
-	State   strictyaml.Value[string] `yaml:"state"`
+	Pattern      strictyaml.Value[string] `yaml:"pattern"`
+	Tracker      strictyaml.Value[string] `yaml:"tracker"`
+	State        strictyaml.Value[string] `yaml:"state"`
+	Assignee     strictyaml.Value[string] `yaml:"assignee"`
+	ChangeWindow strictyaml.Value[bool]   `yaml:"change_window"`
+}
+
+type atMostSpec struct {
+	LivePerPerson    strictyaml.Value[int] `yaml:"live_per_person"`
+	LivePerResource  strictyaml.Value[int] `yaml:"live_per_resource"`
+	DailyPerPerson   strictyaml.Value[int] `yaml:"daily_per_person"`
+	DailyPerResource strictyaml.Value[int] `yaml:"daily_per_resource"`
 }
 
 type approvalSpec struct {
@@ -85,8 +97,19 @@ type approvalSpec struct {
 	} `yaml:"escalate"`
 }
 
+type guardrailSpec struct {
+	Resources         nameList                 `yaml:"resources"`
+	Environment       nameList                 `yaml:"environment"`
+	MaxDuration       strictyaml.Value[length] `yaml:"max_duration"`
+	NeverAutoApprove  strictyaml.Value[bool]   `yaml:"never_auto_approve"`
+	AutoApproveMax    strictyaml.Value[length] `yaml:"auto_approve_max_duration"`
+	RequiredApprovers strictyaml.Value[int]    `yaml:"required_approvers"`
+	NeverApprovers    nameList                 `yaml:"never_approvers"`
+}
+
 type resourceSpec struct {
 	Description strictyaml.Value[string] `yaml:"description"`
+	Environment strictyaml.Value[string] `yaml:"environment"`
 	Owners      nameList                 `yaml:"owners"`
 	Vault       struct {
 		Engine     strictyaml.Value[string] `yaml:"engine,required"`
@@ -105,6 +128,7 @@ type roleSpec struct {
 	IncludeChildTeams strictyaml.Value[bool]         `yaml:"include_child_teams"`
 	Rotation          strictyaml.Value[rotationSpec] `yaml:"rotation"`
 	PagerDuty         strictyaml.Value[pagerSpec]    `yaml:"pagerduty"`
+	Opsgenie          strictyaml.Value[opsgenieSpec] `yaml:"opsgenie"`
 }
 
 type rotationSpec struct {
@@ -119,6 +143,10 @@ type pagerSpec struct {
 	Levels   []strictyaml.Value[int]  `yaml:"levels"`
 }
 
+type opsgenieSpec struct {
+	Schedule strictyaml.Value[string] `yaml:"schedule,required"`
+}
+
 type peopleSpec struct {
 	People []strictyaml.Value[personSpec] `yaml:"people,required"`
 }
@@ -129,6 +157,12 @@ type personSpec struct {
 	Slack   strictyaml.Value[string] `yaml:"slack"`
 	Email   strictyaml.Value[string] `yaml:"email"`
 	Manager strictyaml.Value[string] `yaml:"manager"`
+
+	// Accounts with services that facts come from, by those services' own ids.
+	PagerDuty strictyaml.Value[string] `yaml:"pagerduty"`
+	Opsgenie  strictyaml.Value[string] `yaml:"opsgenie"`
+	Jira      strictyaml.Value[string] `yaml:"jira"`
+	Linear    strictyaml.Value[string] `yaml:"linear"`
 }
 
 type calendarSpec struct {

@@ -2,70 +2,93 @@ package policies
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tigeraccess/tac/grants"
-	"github.com/tigeraccess/tac/grants/strictyaml"
 )
 
 // Evaluate judges a request by the facts as they are given. The same set,
 // request and facts give the same decision, whatever the order of files.
 //
 // Each policy on the resource gives a verdict of its own, and the least of
-// them counts: deny before review before allow. Nothing is cut short: the
-// reasons show every condition, also where an earlier one decided.
+// them counts: deny before review before allow. Guardrails tighten whatever
+// the policies say. Nothing is cut short: the reasons show every condition,
+// also where an earlier one decided.
 func (s *Set) Evaluate(req Request, f Facts) Decision {
 	d := Decision{Requester: req.Requester, Resource: req.Resource, Duration: req.Duration, At: f.At, Assumed: slices.Clone(f.Assumed)}
 	if err := s.Err(); err != nil {
-		d.Rule = "policies/invalid"
+		d.Rule = ruleInvalid
 		d.Reasons = []Reason{{Rule: d.Rule, Condition: "policies", Holds: No, Observed: err.Error(), Wanted: "policy documents without mistakes"}}
 		d.Nearest = "the policy documents hold a mistake, so nothing can be allowed: have it mended, then ask again"
 		return d
 	}
-	j := &judge{set: s, req: req, facts: f, trace: &d.Reasons}
-	j.person = s.people.byID[req.Requester.ID]
-	j.res = s.resources[req.Resource]
-	result := j.judge()
-
-	d.Outcome, d.Rule = result.outcome, result.rule
+	j := s.Judge()
+	j.trace = &trace{}
+	a := j.Decide(&req, &f)
+	d.Outcome, d.Rule, d.Reasons = a.Outcome, a.Rule, j.trace.reasons
 	d.MaxDuration, d.RequestTTL = j.ceiling(), j.requestTTL()
 	if j.res != nil {
-		d.Reviewers = j.reviewers()
-		for _, v := range result.verdicts {
+		d.Reviewers, d.NeverApprovers = j.reviewers(), j.res.neverApprovers()
+		for _, v := range j.verdicts {
 			d.Verdicts = append(d.Verdicts, Verdict{v.policy.name, v.outcome, v.rule})
 			d.RecordSession = d.RecordSession || v.policy.recordSession
 		}
 	}
 	if d.Outcome == NeedsReview {
-		d.Needs = j.needs(result.verdicts)
+		d.Needs = j.needs()
 	}
 	if d.Outcome != Allow {
-		d.Nearest = j.nearest(result)
+		d.Silent = j.trace.silent
+		d.Nearest = j.nearest(a.Outcome)
 	}
 	return d
 }
 
-// judge is one question: may this person have this, given these facts? With a
-// nil trace it only finds the answer, which the search for the nearest
-// request that would pass does many times.
-type judge struct {
-	set       *Set
-	req       Request
-	facts     Facts
-	person    *person   // nil: not in People
-	res       *resource // nil: no such resource
-	anyTicket bool      // suppose a ticket that satisfies whatever is asked of tickets
-	trace     *[]Reason
+// ruleInvalid is the rule of every decision by a set that did not load.
+const ruleInvalid = "policies/invalid"
+
+// A Judge answers one question after the other without allocating, for those
+// who ask many: what would change if this policy did? It is not safe for use
+// by several goroutines at once; its Set is.
+type Judge struct {
+	set      *Set
+	req      *Request
+	facts    *Facts
+	person   *person   // nil: not in People
+	res      *resource // nil: no such resource
+	auto     Truth     // whether guardrails let anything be allowed without review
+	verdicts []verdict // one for each policy on the resource
+	holds    []Truth   // of everything that was looked at
+	named    Truth     // whether the request names a ticket; Unknown before anything asked
+	failed   *step     // the first thing that no policy can make good
+	suppose  suppositions
+	trace    *trace // nil: only the answer is wanted
 }
 
-type result struct {
-	outcome  Outcome
-	rule     string
-	hint     string // what to say where no other request would have passed
-	verdicts []verdict
+// suppositions are what the search for the nearest request that would pass
+// takes for granted.
+type suppositions struct {
+	ticket   bool // a ticket that satisfies whatever is asked of tickets
+	answered bool // sources that were silent had answered, and in the requester's favour
+}
+
+// trace collects what Evaluate tells besides the answer.
+type trace struct {
+	reasons []Reason
+	silent  []string
+}
+
+// Judge returns a judge by this set.
+func (s *Set) Judge() *Judge { return &Judge{set: s} }
+
+// Answer is a decision without its texts. The zero Answer denies.
+type Answer struct {
+	Outcome Outcome
+	Rule    string // the rule that decided
+	// Holds has every reason of the decision, in the order in which
+	// Evaluate tells them. It is valid until the judge's next Decide.
+	Holds []Truth
 }
 
 // verdict is what one policy says, and the condition that allowed it.
@@ -73,348 +96,185 @@ type verdict struct {
 	policy  *policy
 	outcome Outcome
 	rule    string
-	hint    string
+	failed  *step // the first of the policy's own demands that failed
 	allowed *condition
 }
 
-// note records one thing that was looked at. Texts are made only where they
-// are kept.
-func (j *judge) note(rule, condition string, holds Truth, text func() (observed, wanted string)) {
-	if j.trace == nil {
+// Decide answers as Evaluate does, for the same request and facts. Neither is
+// kept or changed.
+func (j *Judge) Decide(req *Request, f *Facts) Answer {
+	if j.set.Err() != nil {
+		return Answer{Rule: ruleInvalid}
+	}
+	j.req, j.facts, j.failed, j.auto, j.named = req, f, nil, Yes, Unknown
+	j.verdicts, j.holds = j.verdicts[:0], j.holds[:0]
+	j.person, j.res = j.set.people.byID[req.Requester.ID], j.set.resources[req.Resource]
+	outcome, rule := j.decide()
+	return Answer{outcome, rule, j.holds}
+}
+
+func (j *Judge) decide() (outcome Outcome, rule string) {
+	j.general()
+	if j.res == nil {
+		return Deny, j.failed.rule
+	}
+	within, over := true, (*step)(nil)
+	for i := range j.res.ceilings {
+		if st := &j.res.ceilings[i]; j.look(st) != Yes && within {
+			within, over = false, st
+		}
+	}
+	for i := range j.res.autoLimits {
+		j.auto = both(j.auto, j.look(&j.res.autoLimits[i]))
+	}
+	outcome = Allow
+	for _, p := range j.res.policies {
+		j.verdicts = append(j.verdicts, verdict{policy: p})
+		v := &j.verdicts[len(j.verdicts)-1]
+		j.policy(v)
+		// The first policy with the least outcome names the rule.
+		if v.outcome < outcome || rule == "" {
+			outcome, rule = v.outcome, v.rule
+		}
+	}
+	if !within && outcome != Deny {
+		outcome, rule = Deny, over.rule
+	}
+	if j.failed != nil {
+		outcome, rule = Deny, j.failed.rule
+	}
+	if len(j.verdicts) == 0 { // a demand failed already; were it not so, nobody would have allowed anything
+		outcome = Deny
+	}
+	return outcome, rule
+}
+
+// general looks at what no policy can make good. Where nothing fails, as
+// nearly always, and nobody wants to be told, one look suffices for all.
+func (j *Judge) general() {
+	if j.trace == nil && j.sound() {
+		j.holds = append(j.holds, Yes, Yes, Yes, Yes, Yes)
 		return
 	}
-	observed, wanted := text()
-	*j.trace = append(*j.trace, Reason{rule, condition, holds, observed, wanted})
+	for i := range general {
+		j.demand(&general[i])
+	}
 }
 
-func (j *judge) judge() result {
-	rule, hint := j.general()
-	out := result{outcome: Allow}
-	if j.res != nil {
-		for _, p := range j.res.policies {
-			v := j.policy(p)
-			out.verdicts = append(out.verdicts, v)
-			// The first policy with the least outcome names the rule.
-			if v.outcome < out.outcome || out.rule == "" {
-				out.outcome, out.rule = v.outcome, v.rule
-			}
-			out.hint = cmp.Or(out.hint, v.hint)
-		}
-	}
-	if !j.fitsResource() && out.outcome != Deny {
-		out.outcome, out.rule = Deny, "resource/max_duration"
-	}
-	if rule != "" || len(out.verdicts) == 0 {
-		out.outcome, out.rule, out.hint = Deny, rule, hint
-	}
-	return out
+// sound reports whether all of general holds. TestPropertyDecideIsEvaluate compares.
+func (j *Judge) sound() bool {
+	r := j.req
+	return !j.facts.At.IsZero() && j.person != nil && j.res != nil && len(j.res.policies) > 0 && !r.BreakGlass && r.Extends == "" && soundDuration(r.Duration)
 }
 
-// fitsResource reports whether the request is within the ceiling that the
-// resource itself sets.
-func (j *judge) fitsResource() bool {
-	if j.res == nil || j.res.MaxDuration == 0 {
-		return true
+// demand looks at what no policy can make good.
+func (j *Judge) demand(st *step) {
+	if st.applies(j) && j.look(st) != Yes && j.failed == nil {
+		j.failed = st
 	}
-	fits := j.req.Duration <= j.res.MaxDuration
-	j.note("resource/max_duration", "max_duration", truth(fits), func() (string, string) {
-		return grants.FormatDuration(j.req.Duration), "at most " + grants.FormatDuration(j.res.MaxDuration)
-	})
-	return fits
 }
 
-// general looks at what no policy can make good. It returns the first rule
-// that denies, or "".
-func (j *judge) general() (rule, hint string) {
-	check := func(name, condition string, holds bool, hintText string, text func() (observed, wanted string)) {
-		j.note(name, condition, truth(holds), text)
-		if !holds && rule == "" {
-			rule, hint = name, hintText
-		}
+// look finds out whether one thing holds, and notes it. Texts are made only
+// where they are kept.
+func (j *Judge) look(st *step) Truth {
+	t := st.holds(j)
+	if t == Unknown && j.suppose.answered && st.silent(j) != "" {
+		t = Yes
 	}
-	check("facts/time", "time", !j.facts.At.IsZero(), "", func() (string, string) {
-		return timeText(j.facts.At), "the time of the decision"
-	})
-	who := fmt.Sprintf("%s (GitHub id %d)", j.req.Requester, j.req.Requester.ID)
-	check("people/unknown", "requester", j.person != nil,
-		who+" is not in the People document: have whoever owns policies/ add them, then ask again",
-		func() (string, string) { return who, "a person in People" })
-	check("resource/unknown", "resource", j.res != nil, "", func() (string, string) {
-		return strictyaml.Quote(j.req.Resource), "a resource that a Resource document describes"
-	})
-	if j.res != nil {
-		check("resource/no-policy", "policy", len(j.res.policies) > 0,
-			j.req.Resource+" has no policy, so nobody can have it: have whoever owns policies/ write one",
-			func() (string, string) {
-				return fmt.Sprintf("%d on %s", len(j.res.policies), j.req.Resource), "a policy on the resource"
-			})
+	j.holds = append(j.holds, t)
+	if j.trace != nil {
+		j.trace.add(j, st, t)
 	}
-	if j.req.BreakGlass {
-		check("request/break_glass", "break_glass", false, "break-glass is not supported by this version: ask without it",
-			func() (string, string) { return "break-glass is not supported by this version", "a plain request" })
+	return t
+}
+
+func (tr *trace) add(j *Judge, st *step, t Truth) {
+	observed, wanted := st.text(j)
+	tr.reasons = append(tr.reasons, Reason{st.rule, st.key(), t, observed, wanted})
+	if why := st.silent(j); t == Unknown && why != "" && !slices.Contains(tr.silent, why) {
+		tr.silent = append(tr.silent, why)
 	}
-	if j.req.Extends != "" {
-		check("request/extends", "extends", false, "extending is not supported by this version: make a new request",
-			func() (string, string) { return "extending is not supported by this version", "a new request" })
-	}
-	check("request/duration", "duration", grants.CheckDuration(j.req.Duration) == nil, "", func() (string, string) {
-		return grants.FormatDuration(j.req.Duration), fmt.Sprintf("whole seconds between %s and %s",
-			grants.FormatDuration(grants.ShortestDuration), grants.FormatDuration(grants.LongestDuration))
-	})
-	return rule, hint
 }
 
 // policy gives the verdict of one policy.
-func (j *judge) policy(p *policy) verdict {
-	v := verdict{policy: p}
-	deny := func(condition, hint string) {
-		if v.rule == "" {
-			v.rule = p.name + "/" + condition
-		}
-		v.hint = cmp.Or(v.hint, hint)
-	}
-	if p.request.set {
-		t := j.holdsAny(p.request)
-		j.note(p.name+"/request.roles", "role", t, func() (string, string) { return j.rolesText(p.request), anyOf(p.request.names()) })
-		if t != Yes {
-			deny("request.roles", fmt.Sprintf("only %s may ask for %s: ask for that role first, or ask somebody who has it", orList(p.request.names()), j.req.Resource))
-		}
-	}
-	fits := j.req.Duration <= p.maxDuration
-	j.note(p.name+"/max_duration", "max_duration", truth(fits), func() (string, string) {
-		return grants.FormatDuration(j.req.Duration), "at most " + grants.FormatDuration(p.maxDuration)
-	})
-	if !fits {
-		deny("max_duration", "")
-	}
-	if p.requireReason {
-		given := strings.TrimSpace(j.req.Reason) != ""
-		j.note(p.name+"/require_reason", "require_reason", truth(given), func() (string, string) {
-			if given {
-				return "a reason", "a reason"
+func (j *Judge) policy(v *verdict) {
+	p := v.policy
+	if j.trace == nil && j.failed == nil && j.suppose == (suppositions{}) {
+		j.run(v, p.program)
+	} else {
+		for i := range p.demands {
+			if st := &p.demands[i]; j.look(st) != Yes && v.failed == nil {
+				v.failed = st
 			}
-			return "no reason", "a reason"
-		})
-		if !given {
-			deny("require_reason", "")
+		}
+		for i := range p.conditions {
+			if c := &p.conditions[i]; both(j.condition(c), j.auto) == Yes && v.allowed == nil {
+				v.allowed = c
+			}
 		}
 	}
-	for i := range p.conditions {
-		if c := &p.conditions[i]; j.condition(c) == Yes && v.allowed == nil {
-			v.allowed = c
-		}
+	if v.allowed == nil && j.look(&p.approvable) != Yes && v.failed == nil {
+		v.failed = &p.approvable
 	}
 	switch {
-	case v.allowed != nil && v.rule == "":
+	case v.failed != nil:
+		v.rule = v.failed.rule
+	case v.allowed != nil:
 		v.outcome, v.rule = Allow, v.allowed.rule
-	case v.allowed == nil && j.approval(p, deny) && v.rule == "":
-		v.outcome, v.rule = NeedsReview, p.name+"/approval"
+	default:
+		v.outcome, v.rule = NeedsReview, p.approvable.rule
 	}
-	return v
-}
-
-// approval reports whether enough people could ever approve this requester's
-// request; where they could not, waiting for them would be waiting for ever.
-func (j *judge) approval(p *policy, deny func(condition, hint string)) bool {
-	rule := p.name + "/approval"
-	if p.approval == nil {
-		j.note(rule, "approval", No, func() (string, string) { return "no reviews are foreseen", "a condition of auto_approve that holds" })
-		deny("approval", fmt.Sprintf("%s foresees no reviews, and none of its conditions can be met by another request", p.name))
-		return false
-	}
-	candidates, incomplete := j.approvers(p.approval.roles, true)
-	enough := incomplete || len(candidates) >= p.approval.required
-	found := fmt.Sprintf("%s could ever approve", countPeople(len(candidates)))
-	j.note(rule, "approval", truth(enough), func() (string, string) {
-		if incomplete {
-			found += "; more are unknown, since not all teams were read"
-		}
-		return found, fmt.Sprintf("%d of %s, not the requester", p.approval.required, orList(p.approval.roles.names()))
-	})
-	if !enough {
-		deny("approval", fmt.Sprintf("%s needs %s of %s besides the requester, and %s: have whoever owns policies/ name more",
-			p.name, countApprovers(p.approval.required), orList(p.approval.roles.names()), found))
-	}
-	return enough
-}
-
-// approvers returns who could approve now, or (ever) at any time, by login.
-// The requester is never among them.
-func (j *judge) approvers(l roleList, ever bool) (out []Person, incomplete bool) {
-	add := func(p *person) {
-		if p != nil && p.ID != j.req.Requester.ID {
-			out = append(out, p.Person)
-		}
-	}
-	for _, ref := range l.refs {
-		if ref.name == managerRole {
-			add(j.set.people.byID[j.set.manager(j.req.Requester.ID)])
-			continue
-		}
-		missing := j.set.holders(ref.role, &j.facts, ever, add)
-		incomplete = incomplete || missing
-	}
-	slices.SortFunc(out, func(a, b Person) int {
-		return cmp.Or(strings.Compare(strings.ToLower(a.GitHub), strings.ToLower(b.GitHub)), cmp.Compare(a.ID, b.ID))
-	})
-	return slices.CompactFunc(out, func(a, b Person) bool { return a.ID == b.ID }), incomplete
-}
-
-func (j *judge) needs(verdicts []verdict) []ApprovalNeed {
-	var needs []ApprovalNeed
-	for _, v := range verdicts {
-		if v.outcome == NeedsReview {
-			people, _ := j.approvers(v.policy.approval.roles, false)
-			needs = append(needs, ApprovalNeed{v.policy.name, v.policy.approval.required, v.policy.approval.roles.names(), people})
-		}
-	}
-	return needs
-}
-
-func (j *judge) reviewers() []string {
-	var roles []string
-	for _, p := range j.res.policies {
-		if p.approval != nil {
-			roles = append(roles, p.approval.roles.names()...)
-		}
-	}
-	slices.Sort(roles)
-	return slices.Compact(roles)
-}
-
-// ceiling is the longest that anybody may have the resource.
-func (j *judge) ceiling() time.Duration {
-	least := grants.LongestDuration
-	if j.res == nil {
-		return least
-	}
-	if j.res.MaxDuration > 0 {
-		least = min(least, j.res.MaxDuration)
-	}
-	for _, p := range j.res.policies {
-		least = min(least, p.maxDuration)
-	}
-	return least
-}
-
-func (j *judge) requestTTL() time.Duration {
-	if j.res == nil || len(j.res.policies) == 0 {
-		return 0
-	}
-	least := j.res.policies[0].requestTTL
-	for _, p := range j.res.policies {
-		least = min(least, p.requestTTL)
-	}
-	return least
 }
 
 // condition reports whether every field of a condition holds.
-func (j *judge) condition(c *condition) Truth {
+func (j *Judge) condition(c *condition) Truth {
 	all := Yes
-	field := func(name string, t Truth, text func() (observed, wanted string)) {
-		j.note(c.rule, name, t, text)
-		all = both(all, t)
-	}
-	if c.roles.set {
-		field("role", j.holdsAny(c.roles), func() (string, string) { return j.rolesText(c.roles), anyOf(c.roles.names()) })
-	}
-	if c.maxDuration > 0 {
-		field("max_duration", truth(j.req.Duration <= c.maxDuration), func() (string, string) {
-			return grants.FormatDuration(j.req.Duration), "at most " + grants.FormatDuration(c.maxDuration)
-		})
-	}
-	if c.requireTicket {
-		field("require_ticket", truth(j.hasTicket()), func() (string, string) { return j.ticketText(), "a ticket" })
-	}
-	if c.hours != nil {
-		field("business_hours_only", j.open(c.hours), func() (string, string) { return j.hoursText(c.hours) })
-	}
-	if c.teamScope {
-		owners := j.owners()
-		field("team_scope", j.holdsAny(owners), func() (string, string) {
-			return j.rolesText(owners), "an owner of " + j.req.Resource + ": " + anyOf(owners.names())
-		})
-	}
-	if c.onCall.set {
-		field("on_call", j.onCall(c.onCall), func() (string, string) { return j.onCallText(c.onCall), "on duty in " + anyOf(c.onCall.names()) })
-	}
-	if c.ticket != nil {
-		j.ticketFields(c.ticket, field)
+	for i := range c.tests {
+		all = both(all, j.look(&c.tests[i]))
 	}
 	return all
 }
 
 // both is the truth of "a and b"; what is known not to hold outweighs a doubt.
 func both(a, b Truth) Truth {
-	switch {
-	case a == No || b == No:
-		return No
-	case a == Unknown || b == Unknown:
-		return Unknown
-	}
-	return Yes
+	return bothOf[(a<<2|b)&15]
 }
 
-func (j *judge) ticketFields(t *ticketRule, field func(string, Truth, func() (string, string))) {
-	if t.pattern != nil {
-		matches := j.anyTicket || j.hasTicket() && t.pattern.MatchString(j.req.Ticket)
-		field("ticket.pattern", truth(matches), func() (string, string) { return j.ticketText(), "a ticket that matches " + t.written })
-	}
-	const unasked = "unknown: this version asks no ticket tracker"
-	if t.tracker != "" {
-		field("ticket.tracker", Unknown, func() (string, string) { return unasked, "a ticket in " + t.tracker })
-	}
-	if t.state != "" {
-		field("ticket.state", Unknown, func() (string, string) { return unasked, "a ticket in state " + t.state })
-	}
+// A table, since in the middle of a decision nobody can guess which way a
+// branch will go, the processor's predictor least of all.
+var bothOf = [16]Truth{
+	Unknown<<2 | Unknown: Unknown, Unknown<<2 | No: No, Unknown<<2 | Yes: Unknown,
+	No<<2 | Unknown: No, No<<2 | No: No, No<<2 | Yes: No,
+	Yes<<2 | Unknown: Unknown, Yes<<2 | No: No, Yes<<2 | Yes: Yes,
 }
 
-func (j *judge) hasTicket() bool { return j.anyTicket || grants.CheckTicket(j.req.Ticket) == nil }
-
-func (j *judge) open(h *hoursRule) Truth {
-	if j.facts.At.IsZero() {
-		return Unknown
-	}
-	return truth(h.calendar != nil && h.calendar.open(j.facts.At))
-}
-
-func (j *judge) owners() roleList {
+// ceiling is the longest that anybody may have the resource.
+func (j *Judge) ceiling() time.Duration {
 	if j.res == nil {
-		return roleList{set: true}
+		return grants.LongestDuration
 	}
-	return j.res.owners
+	return j.res.ceiling()
 }
 
-func (j *judge) holdsAny(l roleList) Truth {
-	t := No
-	for _, ref := range l.refs {
-		t = either(t, j.holds(ref))
+func (r *resource) ceiling() time.Duration {
+	least := grants.LongestDuration
+	if r.MaxDuration > 0 {
+		least = min(least, r.MaxDuration)
 	}
-	return t
-}
-
-// holds is the only place, with onCall, where an assumption counts: it is
-// about the requester, never about who approves.
-func (j *judge) holds(ref roleRef) Truth {
-	if j.person == nil {
-		return No
-	}
-	if ref.role != nil && slices.Contains(j.facts.Assumed, ref.name) {
-		return Yes
-	}
-	return j.set.holds(ref.role, j.person.ID, &j.facts)
-}
-
-func (j *judge) onCall(l roleList) Truth {
-	t := No
-	for _, ref := range l.refs {
-		switch {
-		case j.person == nil || ref.role == nil:
-		case slices.Contains(j.facts.Assumed, ref.name):
-			t = Yes
-		default:
-			t = either(t, ref.role.onCall(j.person.ID, &j.facts))
+	for _, g := range r.guardrails {
+		if g.maxDuration > 0 {
+			least = min(least, g.maxDuration)
 		}
 	}
-	return t
+	for _, p := range r.policies {
+		least = min(least, p.maxDuration)
+	}
+	return least
+}
+
+func (j *Judge) requestTTL() time.Duration {
+	if j.res == nil || len(j.res.policies) == 0 {
+		return 0
+	}
+	return slices.MinFunc(j.res.policies, func(a, b *policy) int { return cmp.Compare(a.requestTTL, b.requestTTL) }).requestTTL
 }

@@ -1,280 +1,297 @@
 package policies
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/strictyaml"
 )
 
-// Lint finds what loads but cannot be meant: names that lead nowhere, and
-// policies that nobody could ever satisfy. Such parts deny at run time; lint
-// says so before. The order of the findings is that of the files. A set that
-// did not load has no findings here: Load returned them.
-func (s *Set) Lint() []Finding {
+// Lint finds what loads and cannot be meant. Its files are named after what
+// they are about, and so are the codes: the check behind condition/implied
+// stands in lint_conditions.go, and so on. Each file has a table of its
+// checks; Rules returns them all.
+//
+// A finding is an error where the documents contradict themselves or a
+// guardrail: nothing that may come later makes them right. It is a warning
+// where they may be meant as they stand, and would surprise somebody.
+
+// A Rule is one kind of mistake that `tac policy lint` knows.
+type Rule struct {
+	Code     string // stable: for machines, and to look up
+	Severity string // SeverityError or SeverityWarning
+	Summary  string // what is wrong, in one line
+	Help     string // why it matters and what to do about it
+}
+
+// check is a rule and how it is found. Those without run are found elsewhere:
+// while the documents are read, or by the command that reads the files.
+type check struct {
+	Rule
+	run func(*linter)
+}
+
+// readingChecks are what Load, or the command that reads the files, finds.
+var readingChecks = []check{
+	{Rule: Rule{"no-documents", SeverityError, "there are no policy documents",
+		"Without documents every request is denied. Run the command in a grants repository, or make one: tac init DIR."}},
+	{Rule: Rule{"syntax", SeverityError, "the file is not YAML, or has parts of YAML that tac does not take",
+		"Anchors, aliases, tags and keys that stand twice are refused: what a file says has to be what a reader sees."}},
+	{Rule: Rule{"kind", SeverityError, "the kind of a document is missing, unknown or in the wrong folder",
+		"Write one of the kinds that tac knows. Only PolicyTest documents stand in policies/tests/."}},
+	{Rule: Rule{"schema", SeverityError, "a key is unknown or missing, or a value is of the wrong type",
+		"A key that is not understood might have been a limit, so none is passed over. `tac policy schema KIND` shows what there is."}},
+	{Rule: Rule{"value", SeverityError, "a value is not one that can stand there",
+		"The message says what was expected."}},
+	{Rule: Rule{"duplicate", SeverityError, "a name stands a second time",
+		"Names and accounts are unique over all files: with two accounts one could approve one's own request. Keep one."}},
+	{Rule: Rule{"test/missing", SeverityError, "a PolicyTest leaves out what every case needs",
+		"A case says who asks for what, when, and for how long; what all cases share may stand once, above them."}},
+	{Rule: Rule{"test/unknown", SeverityError, "a PolicyTest names something that the policies do not know",
+		"A claim about a person, resource, team or schedule that is not there holds whatever the policies say. Mend the name."}},
+	{Rule: Rule{"test/table", SeverityError, "the table of a PolicyTest cannot be read",
+		"The message says which column or line is wrong."}},
+	{Rule: Rule{"file/not-plain", SeverityError, "a file or folder is a link, executable, or no file at all",
+		"The bot reads plain files from git only, so what stands there would not count. Put the content itself there."}},
+	{Rule: Rule{"file/ignored", SeverityError, "a file ends in .yml, which the bot does not read",
+		"A policy that is not read is worse than none. Rename the file so that it ends in .yaml."}},
+	{Rule: Rule{"file/too-large", SeverityError, "a file is larger than anything that is read",
+		"Split the file: documents may stand in any number of files."}},
+}
+
+// setChecks are what Lint finds in the policy documents.
+func setChecks() []check {
+	return slices.Concat(roleChecks, peopleChecks, calendarChecks, resourceChecks, policyChecks, approvalChecks, conditionChecks, guardrailChecks)
+}
+
+// Rules returns every kind of mistake that lint knows, by code.
+func Rules() []Rule {
+	var all []Rule
+	for _, c := range slices.Concat(readingChecks, setChecks(), testChecks, grantChecks) {
+		all = append(all, c.Rule)
+	}
+	slices.SortFunc(all, func(a, b Rule) int { return cmp.Compare(a.Code, b.Code) })
+	return all
+}
+
+// Lint is LintAt without a clock: what depends on the time is left out.
+func (s *Set) Lint() []Finding { return s.LintAt(time.Time{}) }
+
+// LintAt finds what loads but cannot be meant, in the order of the files: names
+// that lead nowhere, conditions that never hold, policies that exceed a
+// guardrail. Such parts deny, or are tightened, at run time; lint says so
+// before. A set that did not load has no findings here: Load returned them.
+func (s *Set) LintAt(now time.Time) []Finding {
+	return s.lint(setChecks(), &linter{now: now})
+}
+
+func (s *Set) lint(checks []check, l *linter) []Finding {
 	if s.Err() != nil {
 		return nil
 	}
-	l := linter{set: s}
-	for _, p := range s.people.byID {
-		l.person(p)
-	}
-	for _, r := range s.roles {
-		l.role(r)
-	}
-	for _, r := range s.resources {
-		l.resource(r)
-	}
-	for _, p := range s.policies {
-		l.policy(p)
+	l.prepare(s)
+	for i := range checks {
+		if l.rule = &checks[i].Rule; checks[i].run != nil {
+			checks[i].run(l)
+		}
 	}
 	sortFindings(l.findings)
-	return l.findings
+	return slices.Compact(l.findings)
 }
 
+// linter runs checks over one set. Lists are sorted by name, so that the same
+// documents give the same sentences.
 type linter struct {
 	set      *Set
+	now      time.Time // zero: not known
+	rule     *Rule     // whose findings are noted
 	findings []Finding
+
+	roles     []*role
+	resources []*resource
+	people    []*person
+	unmanaged []*person               // those without a manager
+	covered   map[*policy][]*resource // by name
+	holding   map[*role]holding
+	suggested int
+
+	grants []granted
+	suite  *Suite
 }
 
-func (l *linter) err(pos strictyaml.Pos, code, format string, args ...any) {
-	l.findings = append(l.findings, newFinding(pos, SeverityError, code, format, args...))
+func (l *linter) prepare(s *Set) {
+	l.set = s
+	l.roles = slices.SortedFunc(maps.Values(s.roles), func(a, b *role) int { return cmp.Compare(a.name, b.name) })
+	l.resources = slices.SortedFunc(maps.Values(s.resources), func(a, b *resource) int { return cmp.Compare(a.Name, b.Name) })
+	l.people = slices.SortedFunc(maps.Values(s.people.byID), func(a, b *person) int {
+		return cmp.Compare(strings.ToLower(a.GitHub), strings.ToLower(b.GitHub))
+	})
+	for _, p := range l.people {
+		if s.manager(p.ID) == 0 {
+			l.unmanaged = append(l.unmanaged, p)
+		}
+	}
+	l.covered, l.holding = map[*policy][]*resource{}, map[*role]holding{}
+	for _, r := range l.resources {
+		for _, p := range r.policies {
+			l.covered[p] = append(l.covered[p], r)
+		}
+	}
 }
 
-func (l *linter) warn(pos strictyaml.Pos, code, format string, args ...any) {
-	l.findings = append(l.findings, newFinding(pos, SeverityWarning, code, format, args...))
+// find notes a finding of the rule that is being checked.
+func (l *linter) find(pos strictyaml.Pos, format string, args ...any) {
+	l.findings = append(l.findings, newFinding(pos, l.rule.Severity, l.rule.Code, format, args...))
 }
 
 // meant proposes the known name that is closest to an unknown one.
 func meant[T any](name string, known map[string]T) string {
-	names := make([]string, 0, len(known))
-	for n := range known {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	if best, ok := strictyaml.Nearest(name, names); ok {
+	if best, ok := strictyaml.Nearest(name, slices.Sorted(maps.Keys(known))); ok {
 		return "; did you mean " + best + "?"
 	}
 	return ""
 }
 
-func (l *linter) person(p *person) {
-	switch m := l.set.people.byLogin[strings.ToLower(p.Manager)]; {
-	case p.Manager == "":
-	case m == nil:
-		l.err(p.managerPos, "person/unknown", "%s, the manager of %s, is not in People%s", p.Manager, p.GitHub, meant(p.Manager, l.set.people.byLogin))
-	case m.ID == p.ID:
-		l.err(p.managerPos, "person/own-manager", "%s cannot be their own manager", p.GitHub)
+// mostSuggestions is how often a run looks for what was meant: each look is at
+// all names that there are, and nobody reads so many.
+const mostSuggestions = 200
+
+// suggest is meant, for what may stand in very many places.
+func suggest[T any](l *linter, name string, known map[string]T) string {
+	if l.suggested++; l.suggested > mostSuggestions {
+		return ""
 	}
+	return meant(name, known)
 }
 
-func (l *linter) role(r *role) {
-	if len(r.written) == 0 && len(r.teams) == 0 && r.rotation == nil && r.pager == "" {
-		l.err(r.pos, "role/empty", "the role %s has nobody: name members, github_teams or a rotation", r.name)
+// few names up to five and counts the rest: "a, b and 3 more".
+func few(names []string) string {
+	const most = 5
+	if len(names) <= most+1 {
+		return andList(names)
 	}
-	if r.pager != "" {
-		l.warn(r.pagerPos, "fact/unknown", "this version does not ask PagerDuty, so %s never holds by it", r.name)
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+func resourceNames(rs []*resource) []string {
+	names := make([]string, len(rs))
+	for i, r := range rs {
+		names[i] = r.Name
 	}
-	l.members(r.name, r.written)
+	return names
+}
+
+// holding is whoever may ever hold a role.
+type holding struct {
+	ids map[int64]bool // those in People of whom it is known
+	// open: others may hold it, by a team or a pager.
+	open bool
+}
+
+// add needs an h of its own: what holders returned belongs to all.
+func (h holding) add(other holding) holding {
+	maps.Copy(h.ids, other.ids)
+	h.open = h.open || other.open
+	return h
+}
+
+// holders returns who may ever hold a role. A pager with which nobody in
+// People has an account puts nobody on duty.
+func (l *linter) holders(r *role) holding {
+	if r == nil {
+		return holding{}
+	}
+	h, known := l.holding[r]
+	if known {
+		return h
+	}
+	h = l.onDuty(r)
+	for _, id := range r.members {
+		h.ids[id] = true
+	}
+	h.open = h.open || len(r.teams) > 0
+	l.holding[r] = h
+	return h
+}
+
+// onDuty returns who may ever be on duty by a role's rotation or pagers.
+func (l *linter) onDuty(r *role) holding {
+	h := holding{ids: map[int64]bool{}}
+	if r == nil {
+		return h
+	}
 	if r.rotation != nil {
-		l.members(r.name, r.rotation.members)
-		distinct := map[int64]bool{}
 		for _, m := range r.rotation.members {
-			distinct[m.id] = true
-		}
-		if len(distinct) == 1 {
-			l.warn(r.rotation.pos, "role/one-in-rotation", "the rotation of %s (%s) has one person, who is always on duty", r.name, r.rotation)
-		}
-	}
-}
-
-func (l *linter) members(role string, refs []memberRef) {
-	for _, m := range refs {
-		if m.id == 0 {
-			l.err(m.pos, "person/unknown", "%s in the role %s is not in People, and so has no role%s", m.login, role, meant(m.login, l.set.people.byLogin))
-		}
-	}
-}
-
-func (l *linter) resource(r *resource) {
-	if len(r.policies) == 0 {
-		l.warn(r.pos, "resource/no-policy", "%s has no policy, so every request for it is denied", r.Name)
-	}
-	if len(r.owners.refs) == 0 {
-		l.warn(r.pos, "resource/no-owner", "%s has no owners, so only the role %s can revoke it early", r.Name, securityRole)
-	}
-	l.roles(r.owners, "spec.owners")
-	if len(r.policies) > 1 {
-		names := make([]string, len(r.policies))
-		for i, p := range r.policies {
-			names[i] = p.name
-		}
-		for _, p := range r.policies[1:] {
-			l.warn(p.pos, "policy/overlap", "%s is covered by %s: all of them must allow, and each that asks for review needs its own", r.Name, andList(names))
-		}
-	}
-}
-
-func (l *linter) roles(list roleList, key string) {
-	if list.set && len(list.refs) == 0 {
-		l.err(list.pos, "role/none", "%s: the list is empty, so nobody is meant; name a role", key)
-	}
-	for _, ref := range list.refs {
-		switch {
-		case ref.role != nil:
-		case ref.name == managerRole:
-			l.err(ref.pos, "role/unknown", "%s: %s has a meaning in approver_roles only", key, managerRole)
-		default:
-			l.err(ref.pos, "role/unknown", "%s: the role %s is not defined, so nobody has it%s", key, ref.name, meant(ref.name, l.set.roles))
-		}
-	}
-}
-
-func (l *linter) policy(p *policy) {
-	for _, t := range p.targets {
-		l.target(p, t)
-	}
-	l.roles(p.request, "request.roles")
-	l.roles(p.breakGlass, "break_glass.roles")
-	for i := range p.conditions {
-		l.condition(p, &p.conditions[i])
-	}
-	if p.approval != nil {
-		l.approval(p)
-		return
-	}
-	if len(p.conditions) == 0 {
-		l.err(p.pos, "policy/never-approved", "%s has neither conditions nor approval, so it denies every request", p.name)
-		return
-	}
-	l.warn(p.pos, "policy/no-approval", "%s has no approval, so what its conditions do not allow is denied without review", p.name)
-}
-
-func (l *linter) target(p *policy, t target) {
-	if _, known := l.set.resources[t.pattern]; known || t.glob() && slices.ContainsFunc(l.set.Resources(), func(r Resource) bool { return t.matches(r.Name) }) {
-		return
-	}
-	if t.glob() {
-		l.warn(t.pos, "policy/no-resource", "%s: no resource matches %s", p.name, t.pattern)
-		return
-	}
-	l.err(t.pos, "resource/unknown", "%s: there is no resource %s%s", p.name, t.pattern, meant(t.pattern, l.set.resources))
-}
-
-func (l *linter) condition(p *policy, c *condition) {
-	l.roles(c.roles, "role")
-	l.roles(c.onCall, "on_call")
-	for _, ref := range c.onCall.refs {
-		if ref.role != nil && ref.role.rotation == nil && ref.role.pager == "" {
-			l.err(ref.pos, "role/no-rotation", "on_call: the role %s has no rotation, so nobody is ever on duty in it", ref.name)
-		}
-	}
-	if c.hours != nil && c.hours.calendar == nil {
-		l.err(c.hours.pos, "calendar/unknown", "%s: there is no calendar %s, so this condition never holds%s", c.rule, c.hours.name, meant(c.hours.name, l.set.calendars))
-	}
-	if c.maxDuration > p.maxDuration {
-		l.warn(c.maxPos, "policy/over-ceiling", "%s: %s is over the %s that the policy allows anybody", c.rule,
-			grants.FormatDuration(c.maxDuration), grants.FormatDuration(p.maxDuration))
-	}
-	if c.ticket != nil && (c.ticket.tracker != "" || c.ticket.state != "") {
-		l.warn(c.ticket.pos, "fact/unknown", "%s: this version asks no ticket tracker, so this condition never holds", c.rule)
-	}
-}
-
-func (l *linter) approval(p *policy) {
-	a := p.approval
-	l.roles(a.escalate, "approval.escalate")
-	undefined := a.roles
-	undefined.set = false // an empty list is told below, with its consequence
-	undefined.refs = slices.DeleteFunc(slices.Clone(a.roles.refs), func(ref roleRef) bool { return ref.name == managerRole })
-	l.roles(undefined, "approval.approver_roles")
-
-	// Whoever might approve somebody's request some day: teams may have any
-	// members, and a manager is one person.
-	everybody, most := map[int64]bool{}, 0
-	for _, ref := range a.roles.refs {
-		switch {
-		case ref.name == managerRole:
-			if slices.ContainsFunc(l.set.everyone(), func(p *person) bool { return l.set.manager(p.ID) != 0 }) {
-				most++
+			if m.id != 0 {
+				h.ids[m.id] = true
 			}
-		case l.set.holders(ref.role, &Facts{}, true, func(p *person) { everybody[p.ID] = true }):
-			return
 		}
 	}
-	if most += len(everybody); most < a.required {
-		l.err(a.pos, "policy/never-approved", "%s can never be approved: it needs %s of %s, and there is %s",
-			p.name, countApprovers(a.required), orList(a.roles.names()), countPeople(most))
+	for _, p := range r.pagers {
+		h.open = h.open || len(l.set.people.byPager[p.schedule.Pager]) > 0
 	}
+	return h
 }
 
-func (s *Set) everyone() []*person {
-	all := make([]*person, 0, len(s.people.byID))
-	for _, p := range s.people.byID {
-		all = append(all, p)
+// holdersOf returns who may ever hold any of the roles; `manager` is passed
+// over.
+func (l *linter) holdersOf(list roleList) holding {
+	if len(list.refs) == 1 && list.refs[0].role != nil {
+		return l.holders(list.refs[0].role) // large companies have large roles: no copy
 	}
-	return all
+	h := holding{ids: map[int64]bool{}}
+	for _, ref := range list.refs {
+		h = h.add(l.holders(ref.role))
+	}
+	return h
 }
 
-// LintGrant finds mistakes in one grant file: what it says, and whether the
-// policies know what it speaks of.
-func LintGrant(path string, data []byte, s *Set) []Finding {
-	g, err := grants.Parse(path, data)
-	if err != nil {
-		return grantFaults(path, err)
-	}
-	if s.Err() != nil {
-		return nil
-	}
-	var out []Finding
-	r, known := s.resources[g.Resource]
-	switch {
-	case !known:
-		out = append(out, newFinding(lineOf(path, data, "  resource: "), SeverityError, "resource/unknown",
-			"there is no resource %s%s", g.Resource, meant(g.Resource, s.resources)))
-	case len(r.policies) == 0:
-		out = append(out, newFinding(lineOf(path, data, "  resource: "), SeverityError, "resource/no-policy", "%s has no policy", g.Resource))
-	}
-	if s.people.byID[g.Requester.ID] == nil {
-		out = append(out, newFinding(lineOf(path, data, "  requester: "), SeverityError, "person/unknown",
-			"%s (GitHub id %d) is not in People", g.Requester, g.Requester.ID))
-	}
-	return out
-}
-
-// lineOf returns where a key's value stands; canonical files have each on a
-// line of its own.
-func lineOf(path string, data []byte, key string) strictyaml.Pos {
-	for i, line := range bytes.Split(data, []byte("\n")) {
-		if bytes.HasPrefix(line, []byte(key)) {
-			return strictyaml.Pos{File: path, Line: i + 1, Column: len(key) + 1}
+// membersOf returns who holds one of the roles at any time, as a member.
+func membersOf(list roleList) map[int64]bool {
+	ids := map[int64]bool{}
+	for _, ref := range list.refs {
+		if ref.role != nil {
+			for _, id := range ref.role.members {
+				ids[id] = true
+			}
 		}
 	}
-	return strictyaml.Pos{File: path, Line: 1, Column: 1}
+	return ids
 }
 
-func grantFaults(path string, err error) []Finding {
-	var many strictyaml.Errors
-	var one *strictyaml.Error
-	var form *grants.NotCanonicalError
-	switch {
-	case errors.As(err, &form):
-		pos := strictyaml.Pos{File: path, Line: form.Line, Column: 1}
-		return []Finding{newFinding(pos, SeverityError, "grant/not-canonical", "the file is not in canonical form (from this line on); write exactly:\n%s", form.Canonical)}
-	case errors.As(err, &many):
-	case errors.As(err, &one):
-		many = strictyaml.Errors{one}
-	default:
-		many = strictyaml.Errors{{File: path, Line: 1, Column: 1, Message: fmt.Sprint(err)}}
+func within(ids, in map[int64]bool) bool {
+	for id := range ids {
+		if !in[id] {
+			return false
+		}
 	}
-	out := make([]Finding, len(many))
-	for i, e := range many {
-		out[i] = newFinding(strictyaml.Pos{File: cmp.Or(e.File, path), Line: e.Line, Column: e.Column}, SeverityError, "grant/invalid", "%s", e.Message)
+	return true
+}
+
+// names returns the logins of people, sorted.
+func (l *linter) names(ids map[int64]bool) []string {
+	var names []string
+	for _, p := range l.people {
+		if ids[p.ID] {
+			names = append(names, p.GitHub)
+		}
 	}
-	return out
+	return names
+}
+
+// conditionSpec is a condition as it was written: where its keys stand.
+func (p *policy) conditionSpec(i int) *conditionSpec {
+	return &p.written.AutoApprove.Conditions[i].V
+}
+
+// posOr is where a value stands or, if it was not written, the fallback.
+func posOr[T any](v strictyaml.Value[T], fallback strictyaml.Pos) strictyaml.Pos {
+	if v.Set {
+		return v.Pos
+	}
+	return fallback
 }

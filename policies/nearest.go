@@ -14,16 +14,18 @@ import (
 // change is a way in which a request could have been another one.
 type change struct {
 	reason   bool          // with a reason
-	ticket   bool          // with a ticket that fits
+	ticket   bool          // with a ticket that fits, where none was named
 	duration time.Duration // for that long; zero: as asked
+	another  bool          // with another ticket than was named
+	answered bool          // asked when a source that was silent answers
 	at       time.Time     // asked at that time; zero: now
 }
 
 // size is how many things change; weight orders changes of one size by how
 // little they ask of a person: to say why, to name a ticket, to take less
-// time, to come back later.
+// time, to find another ticket, to try again, to come back later.
 func (c change) size() (size, weight int) {
-	for i, changed := range []bool{c.reason, c.ticket, c.duration != 0, !c.at.IsZero()} {
+	for i, changed := range []bool{c.reason, c.ticket, c.duration != 0, c.another, c.answered, !c.at.IsZero()} {
 		if changed {
 			size, weight = size+1, weight+1<<i
 		}
@@ -37,53 +39,82 @@ func compareChanges(a, b change) int {
 	return cmp.Or(cmp.Compare(as, bs), cmp.Compare(aw, bw), cmp.Compare(b.duration, a.duration), a.at.Compare(b.at))
 }
 
-// with returns the same question about the changed request.
-func (j *judge) with(c change) *judge {
-	k := *j
-	k.trace = nil
+// with returns a judge who has answered the same question about the changed
+// request.
+func (j *Judge) with(c change) (*Judge, Answer) {
+	k, req, facts := j.set.Judge(), *j.req, *j.facts
 	if c.reason {
-		k.req.Reason = "a reason"
+		req.Reason = "a reason"
 	}
-	k.anyTicket = k.anyTicket || c.ticket
 	if c.duration != 0 {
-		k.req.Duration = c.duration
+		req.Duration = c.duration
 	}
 	if !c.at.IsZero() {
-		k.facts.At = c.at
+		facts.At = c.at
 	}
-	return &k
+	k.suppose = suppositions{ticket: c.ticket || c.another, answered: c.answered}
+	return k, k.Decide(&req, &facts)
 }
 
 // nearest says, as a sentence, the least change that would have been allowed,
 // and how to get what was asked for by review. It tries the changes instead
 // of guessing from the rules, so it never advises what would fail.
-func (j *judge) nearest(r result) string {
+func (j *Judge) nearest(asked Outcome) string {
+	advice := j.advice(asked)
+	if silent := andList(j.trace.silent); len(j.trace.silent) > 0 && !strings.Contains(advice, silent) {
+		// Whoever could have had it at once is to know why not.
+		return strings.TrimPrefix(advice+"; besides, "+silent, "; besides, ")
+	}
+	return advice
+}
+
+func (j *Judge) advice(asked Outcome) string {
 	switch {
 	case j.facts.At.IsZero() || j.person == nil:
-		return r.hint
+		return j.hintText()
 	case j.res == nil:
 		return j.nearestResource()
 	case len(j.res.policies) == 0 || j.req.BreakGlass || j.req.Extends != "":
-		return r.hint
+		return j.hintText()
 	}
-	allow, review := j.search(r)
+	allow, review := j.search(asked)
 	wait := ""
-	if r.outcome == NeedsReview {
-		wait = "wait for " + waitText(j.needs(r.verdicts))
+	if asked == NeedsReview {
+		wait = "wait for " + waitText(j.needs())
 	} else if review != nil {
 		wait = fmt.Sprintf("%s and wait for %s", andList(review.fixes), waitText(review.needs))
 	}
 	switch {
-	case allow != nil && wait != "" && (r.outcome == NeedsReview || review.size <= allow.size):
+	case allow != nil && wait != "" && (asked == NeedsReview || review.size <= allow.size):
 		return fmt.Sprintf("%s: %s, or %s", andList(allow.problems), andList(allow.fixes), wait)
 	case allow != nil:
 		return fmt.Sprintf("%s: %s", andList(allow.problems), andList(allow.fixes))
-	case r.outcome == NeedsReview:
+	case asked == NeedsReview:
+		if why := j.guardrailHint(); why != "" {
+			return why + ": " + wait
+		}
 		return fmt.Sprintf("nothing lets %s have %s without review: %s", j.req.Requester, j.req.Resource, wait)
 	case review != nil:
 		return fmt.Sprintf("%s: %s", andList(review.problems), wait)
 	}
-	return r.hint
+	return j.hintText()
+}
+
+// hintText is what to do where no other request would have passed: as the
+// first thing that failed tells it.
+func (j *Judge) hintText() string {
+	if j.failed != nil {
+		return j.failed.hint(j)
+	}
+	for _, v := range j.verdicts {
+		if v.failed == nil {
+			continue
+		}
+		if why := v.failed.hint(j); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // way is a change that leads somewhere, in words.
@@ -96,32 +127,59 @@ type way struct {
 
 // search finds the least change that is allowed, and the least one that is
 // reviewed where the request itself is denied.
-func (j *judge) search(r result) (allow, review *way) {
+func (j *Judge) search(asked Outcome) (allow, review *way) {
 	for _, c := range j.changes() {
-		k := j.with(c)
-		after := k.judge()
-		if after.outcome == Deny || !c.at.IsZero() && !j.waitsForHours(after) {
+		k, after := j.with(c)
+		if after.Outcome == Deny || !c.at.IsZero() && !j.waitHelps(k) {
 			continue
 		}
-		w := j.describe(c, after)
-		if after.outcome == Allow {
+		w := j.describe(c, k)
+		if after.Outcome == Allow {
 			return w, review
 		}
-		if r.outcome == Deny && review == nil {
-			w.needs, review = k.needs(after.verdicts), w
+		if asked == Deny && review == nil {
+			w.needs, review = k.needs(), w
 		}
 	}
 	return nil, review
 }
 
-// waitsForHours reports whether the later time helps because a calendar opens
-// and not by chance, say because a rotation has moved on.
-func (j *judge) waitsForHours(after result) bool {
-	return slices.ContainsFunc(after.verdicts, func(v verdict) bool { return j.closedFor(v.allowed) != nil })
+// waitHelps reports whether the later time helps because a calendar opens or
+// a limit is free again, and not by chance, say because a rotation has moved on.
+func (j *Judge) waitHelps(after *Judge) bool {
+	return slices.ContainsFunc(after.verdicts, func(v verdict) bool { return j.closedFor(v.allowed) != nil || j.usedUp(v.allowed) != nil })
+}
+
+// usedUp returns the limit that stops a condition now; nil where none does.
+func (j *Judge) usedUp(c *condition) *usedLess {
+	if c == nil {
+		return nil
+	}
+	for i := range c.atMost {
+		if t := &c.atMost[i]; t.holds(j) == No {
+			return t
+		}
+	}
+	return nil
+}
+
+// frees returns when the grants that use up a limit cease to count.
+func (t *usedLess) frees(j *Judge) (times []time.Time) {
+	for i := range j.facts.Uses.Grants {
+		u := &j.facts.Uses.Grants[i]
+		free := u.Until
+		if t.daily {
+			free = u.ApprovedAt.Add(perDay)
+		}
+		if free.After(j.facts.At) {
+			times = append(times, free)
+		}
+	}
+	return times
 }
 
 // closedFor returns the calendar that stops a condition now; nil where none does.
-func (j *judge) closedFor(c *condition) *calendar {
+func (j *Judge) closedFor(c *condition) *calendar {
 	if c == nil || c.hours == nil || c.hours.calendar == nil || c.hours.calendar.open(j.facts.At) {
 		return nil
 	}
@@ -129,8 +187,11 @@ func (j *judge) closedFor(c *condition) *calendar {
 }
 
 // changes returns everything worth trying, least first.
-func (j *judge) changes() []change {
-	reasons, tickets := []bool{false}, []bool{false}
+func (j *Judge) changes() []change {
+	answers, reasons, tickets := []bool{false}, []bool{false}, []bool{false}
+	if j.trace != nil && len(j.trace.silent) > 0 {
+		answers = append(answers, true)
+	}
 	durations, times := []time.Duration{0}, []time.Time{{}}
 	shorten := func(d time.Duration) {
 		if d < j.req.Duration && d >= grants.ShortestDuration {
@@ -139,6 +200,10 @@ func (j *judge) changes() []change {
 	}
 	shorten(grants.LongestDuration)
 	shorten(j.res.MaxDuration)
+	for _, g := range j.res.guardrails {
+		shorten(g.maxDuration)
+		shorten(g.autoMax)
+	}
 	shorten(j.req.Duration.Truncate(time.Second))
 	if j.req.Duration < grants.ShortestDuration {
 		durations = append(durations, grants.ShortestDuration)
@@ -151,20 +216,29 @@ func (j *judge) changes() []change {
 		for i := range p.conditions {
 			c := &p.conditions[i]
 			shorten(c.maxDuration)
+			if c.ticket != nil && c.ticket.window {
+				shorten(j.ticket(c.ticket).To.Sub(j.begins()).Truncate(time.Second))
+			}
 			if j.ticketMissing(c) {
 				tickets = append(tickets, true)
 			}
 			if cal := j.closedFor(c); cal != nil {
 				times = append(times, cal.openings(j.facts.At, 3)...)
 			}
+			if used := j.usedUp(c); used != nil {
+				times = append(times, used.frees(j)...)
+			}
 		}
 	}
+	named := j.namesTicket()
 	var all []change
-	for _, r := range reasons {
-		for _, t := range tickets {
-			for _, d := range durations {
-				for _, at := range times {
-					all = append(all, change{r, t, d, at})
+	for _, answered := range answers {
+		for _, r := range reasons {
+			for _, t := range tickets {
+				for _, d := range durations {
+					for _, at := range times {
+						all = append(all, change{r, t && !named, d, t && named, answered, at})
+					}
 				}
 			}
 		}
@@ -174,17 +248,26 @@ func (j *judge) changes() []change {
 	return all[1:] // the first changes nothing
 }
 
-func (j *judge) ticketMissing(c *condition) bool {
-	return c.requireTicket && !j.hasTicket() ||
-		c.ticket != nil && c.ticket.pattern != nil && !(j.hasTicket() && c.ticket.pattern.MatchString(j.req.Ticket))
+// ticketMissing reports whether another ticket might satisfy the condition.
+func (j *Judge) ticketMissing(c *condition) bool {
+	return slices.ContainsFunc(c.tests, func(st step) bool {
+		switch st.test.(type) {
+		case hasTicket, *ticketMatches, *tracked:
+			return st.holds(j) == No
+		}
+		return false
+	})
 }
 
 // describe says what stood in the way, and what to do about it.
-func (j *judge) describe(c change, after result) *way {
+func (j *Judge) describe(c change, after *Judge) *way {
 	w := &way{}
 	w.size, _ = c.size()
 	add := func(problem, fix string) {
 		w.problems, w.fixes = append(w.problems, problem), append(w.fixes, fix)
+	}
+	if c.answered {
+		add(andList(j.trace.silent), "ask again once it answers")
 	}
 	if c.reason {
 		add("there is no reason", "give a reason")
@@ -192,22 +275,33 @@ func (j *judge) describe(c change, after result) *way {
 	if c.duration != 0 {
 		add(j.overText(c.duration, after), "ask for "+grants.FormatDuration(c.duration))
 	}
-	if c.ticket {
+	if c.ticket || c.another {
 		add(j.ticketProblem(after))
 	}
 	if !c.at.IsZero() {
-		for _, v := range after.verdicts {
-			if cal := j.closedFor(v.allowed); cal != nil {
-				add(fmt.Sprintf("it is outside business hours (%s)", cal),
-					fmt.Sprintf("ask again from %s %s", c.at.In(cal.zone).Format("Mon 2006-01-02 15:04"), cal.zone))
-				break
-			}
-		}
+		add(j.waitText(c, after))
 	}
 	return w
 }
 
-func (j *judge) ticketProblem(after result) (problem, fix string) {
+// waitText says what to wait for, and until when.
+func (j *Judge) waitText(c change, after *Judge) (problem, fix string) {
+	for _, v := range after.verdicts {
+		if cal := j.closedFor(v.allowed); cal != nil {
+			return fmt.Sprintf("it is outside business hours (%s)", cal),
+				fmt.Sprintf("ask again from %s %s", c.at.In(cal.zone).Format("Mon 2006-01-02 15:04"), cal.zone)
+		}
+	}
+	for _, v := range after.verdicts {
+		if used := j.usedUp(v.allowed); used != nil {
+			observed, wanted := used.text(j)
+			return fmt.Sprintf("%s (%s)", observed, wanted), "ask again from " + timeText(c.at)
+		}
+	}
+	return "it is too early", "ask again from " + timeText(c.at)
+}
+
+func (j *Judge) ticketProblem(after *Judge) (problem, fix string) {
 	var patterns []string
 	for _, v := range after.verdicts {
 		if v.allowed != nil && v.allowed.ticket != nil && v.allowed.ticket.pattern != nil && !slices.Contains(patterns, v.allowed.ticket.written) {
@@ -215,8 +309,8 @@ func (j *judge) ticketProblem(after result) (problem, fix string) {
 		}
 	}
 	problem, fix = "there is no ticket", "name a ticket"
-	if j.hasTicket() {
-		problem = "the ticket " + j.req.Ticket + " is of another kind"
+	if j.namesTicket() {
+		problem, fix = j.ticketWrong(after), "name another ticket"
 	} else if j.req.Ticket != "" {
 		problem = j.ticketText()
 	}
@@ -226,8 +320,25 @@ func (j *judge) ticketProblem(after result) (problem, fix string) {
 	return problem, fix
 }
 
+// ticketWrong says what is wrong with the ticket that was named, by the tests
+// of the conditions that another ticket would meet.
+func (j *Judge) ticketWrong(after *Judge) string {
+	for _, v := range after.verdicts {
+		if v.allowed == nil {
+			continue
+		}
+		for _, st := range v.allowed.tests {
+			if t, ok := st.test.(*tracked); ok && t.holds(j) == No {
+				observed, wanted := t.text(j)
+				return observed + " (wanted: " + wanted + ")"
+			}
+		}
+	}
+	return "the ticket " + j.req.Ticket + " is of another kind"
+}
+
 // overText says which bound the asked duration is over.
-func (j *judge) overText(bound time.Duration, after result) string {
+func (j *Judge) overText(bound time.Duration, after *Judge) string {
 	asked, most := grants.FormatDuration(j.req.Duration), grants.FormatDuration(bound)
 	if j.req.Duration < bound {
 		return fmt.Sprintf("%s is under the %s that a grant lasts at least", asked, most)
@@ -242,6 +353,14 @@ func (j *judge) overText(bound time.Duration, after result) string {
 			return fmt.Sprintf("%s is over the %s that %s allows anybody", asked, most, v.policy.name)
 		}
 	}
+	for _, g := range j.res.guardrails {
+		switch bound {
+		case g.maxDuration:
+			return fmt.Sprintf("%s is over the %s that the guardrail %s allows anybody", asked, most, g.name)
+		case g.autoMax:
+			return fmt.Sprintf("%s is over the %s that the guardrail %s allows without review", asked, most, g.name)
+		}
+	}
 	if j.res.MaxDuration == bound {
 		return fmt.Sprintf("%s is over the %s that %s allows anybody", asked, most, j.res.Name)
 	}
@@ -253,9 +372,9 @@ func (j *judge) overText(bound time.Duration, after result) string {
 
 // whoGets names the role through which the requester meets a condition:
 // "developers get", "dba-team gets".
-func (j *judge) whoGets(c *condition) string {
+func (j *Judge) whoGets(c *condition) string {
 	for _, ref := range c.roles.refs {
-		if j.holds(ref) != Yes {
+		if j.holdsRole(&ref) != Yes {
 			continue
 		}
 		for _, noun := range []string{"er", "or", "lead", "admin", "ist"} {
@@ -303,7 +422,7 @@ func (n ApprovalNeed) waitText() string {
 	return fmt.Sprintf("%s of %s", number(n.Required), strings.Join(names, ", "))
 }
 
-func (j *judge) nearestResource() string {
+func (j *Judge) nearestResource() string {
 	var names []string
 	for name, r := range j.set.resources {
 		if len(r.policies) > 0 {

@@ -1,12 +1,10 @@
 package policies
 
 import (
-	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/strictyaml"
@@ -21,21 +19,27 @@ type Person struct {
 	Slack   string // may be empty
 	Email   string // may be empty; never used to tell who somebody is
 	Manager string // GitHub login; may be empty
+
+	// Accounts with the services that facts come from; may be empty.
+	PagerDuty, Opsgenie, Jira, Linear string
 }
 
 type people struct {
 	byID    map[int64]*person
 	byLogin map[string]*person // lower case
 	bySlack map[string]*person
+	byPager map[Pager]map[string]*person // by the pager's own account id
 }
 
 type person struct {
 	Person
 	managerPos strictyaml.Pos
+	member     roleBits // of roles, by their index: those that name the person in members
 }
 
 func newPeople() people {
-	return people{byID: map[int64]*person{}, byLogin: map[string]*person{}, bySlack: map[string]*person{}}
+	return people{byID: map[int64]*person{}, byLogin: map[string]*person{}, bySlack: map[string]*person{},
+		byPager: map[Pager]map[string]*person{PagerDuty: {}, Opsgenie: {}}}
 }
 
 // Person returns the person with that GitHub number.
@@ -74,6 +78,9 @@ var (
 	slackForm = regexp.MustCompile(`^[UW][A-Z0-9]{2,20}$`)
 	emailForm = regexp.MustCompile(`^[A-Za-z0-9._%+'-]+@[A-Za-z0-9.-]+$`)
 	pagerForm = regexp.MustCompile(`^[A-Z0-9]{2,20}$`)
+	// accountForm is the form of the ids that services give to accounts and
+	// schedules: Jira's have colons, Opsgenie's and Linear's are UUIDs.
+	accountForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,127}$`)
 )
 
 func matching(form *regexp.Regexp, hint string) func(string) error {
@@ -111,10 +118,43 @@ func (c *compiler) people(_ string, _ strictyaml.Pos, spec *peopleSpec) {
 			c.unique("the Slack id", p.Slack, in.Slack.Pos)
 			c.set.people.bySlack[p.Slack] = p
 		}
+		c.accounts(key, p, in)
 		if in.Email.Set {
 			c.unique("the e-mail address", strings.ToLower(p.Email), in.Email.Pos)
 		}
 	}
+}
+
+// accounts reads which accounts elsewhere are the person's. Like everything
+// that ties an account to a human being, each may stand once.
+func (c *compiler) accounts(key string, p *person, in *personSpec) {
+	for _, a := range []struct {
+		key, service string
+		v            strictyaml.Value[string]
+		into         *string
+	}{
+		{"pagerduty", "PagerDuty", in.PagerDuty, &p.PagerDuty}, {"opsgenie", "Opsgenie", in.Opsgenie, &p.Opsgenie},
+		{"jira", "Jira", in.Jira, &p.Jira}, {"linear", "Linear", in.Linear, &p.Linear},
+	} {
+		if a.v.Set {
+			*a.into = checked(c, key+"."+a.key, a.v, matching(accountForm, "the id of a "+a.service+" account"))
+			c.unique("the "+a.service+" account", a.v.V, a.v.Pos)
+			if accounts := c.set.people.byPager[Pager(a.key)]; accounts != nil {
+				accounts[a.v.V] = p
+			}
+		}
+	}
+}
+
+// pagerAccount is the person's id with a pager; "" where People does not say.
+func (p *person) pagerAccount(of Pager) string {
+	switch of {
+	case PagerDuty:
+		return p.PagerDuty
+	case Opsgenie:
+		return p.Opsgenie
+	}
+	return ""
 }
 
 // manager returns the number of a person's manager; zero where there is none.
@@ -131,7 +171,7 @@ func (s *Set) manager(id int64) int64 {
 
 // Truth is what is known of a statement. The zero value is Unknown, and only
 // Yes means yes.
-type Truth int
+type Truth int8
 
 // The truths.
 const (
@@ -194,41 +234,23 @@ func either(a, b Truth) Truth {
 	return No
 }
 
-// TeamRef names a GitHub team whose members policy wants to know.
-type TeamRef struct {
-	Org, Slug         string // lower case
-	IncludeChildTeams bool
-}
-
-func (t TeamRef) String() string { return t.Org + "/" + t.Slug }
-
-// Team is what the forge said of a team.
-type Team struct {
-	ID      int64 // the team's own number; a Team without one is not known
-	Slug    string
-	Members []int64 // GitHub numbers of active members
-	ReadAt  time.Time
-	Source  string
-}
-
-// Facts is everything outside policy and request that a decision rests on.
-type Facts struct {
-	At      time.Time        // when it is; a decision without it denies
-	Teams   map[TeamRef]Team // a team that is not here is unknown
-	Assumed []string         // roles to assume the requester holds; for explaining only
-	Offline bool             // teams were not asked for at all
-}
-
 // role is a named set of people.
 type role struct {
 	name     string
 	pos      strictyaml.Pos
 	written  []memberRef
+	index    int     // among the roles of the set, for person.member
 	members  []int64 // of written, those in People; sorted
 	teams    []TeamRef
 	rotation *rotation
-	pager    string // a PagerDuty schedule; this version does not ask it
-	pagerPos strictyaml.Pos
+	pagers   []pagerRule
+}
+
+// pagerRule is a pager's schedule whose people on call have the role.
+type pagerRule struct {
+	schedule Schedule
+	levels   []int // escalation levels that count; none: all
+	pos      strictyaml.Pos
 }
 
 // memberRef is a login in a list; id is zero for one that is not in People.
@@ -254,11 +276,17 @@ func (c *compiler) role(name string, pos strictyaml.Pos, spec *roleSpec) {
 		r.rotation = c.rotation(spec.Rotation)
 	}
 	if p := spec.PagerDuty; p.Set {
-		r.pager, r.pagerPos = checked(c, "spec.pagerduty.schedule", p.V.Schedule, matching(pagerForm, "a PagerDuty schedule; they look like PABC123")), p.Pos
+		rule := pagerRule{Schedule{PagerDuty, checked(c, "spec.pagerduty.schedule", p.V.Schedule, matching(pagerForm, "a PagerDuty schedule; they look like PABC123"))}, nil, p.Pos}
 		for i, level := range p.V.Levels {
-			c.atLeastOne(fmt.Sprintf("spec.pagerduty.levels[%d]", i), level, 1)
+			rule.levels = append(rule.levels, c.atLeastOne(fmt.Sprintf("spec.pagerduty.levels[%d]", i), level, 1))
 		}
+		r.pagers = append(r.pagers, rule)
 	}
+	if p := spec.Opsgenie; p.Set {
+		id := checked(c, "spec.opsgenie.schedule", p.V.Schedule, matching(accountForm, "the id of an Opsgenie schedule, as in the schedule's address"))
+		r.pagers = append(r.pagers, pagerRule{Schedule{Opsgenie, id}, nil, p.Pos})
+	}
+	r.index = len(c.set.roles)
 	c.set.roles[name] = r
 }
 
@@ -286,6 +314,9 @@ func (r *role) link(p *people) {
 	}
 	slices.Sort(r.members)
 	r.members = slices.Compact(r.members)
+	for _, id := range r.members {
+		p.byID[id].member.add(r.index)
+	}
 	if r.rotation != nil {
 		resolve(r.rotation.members)
 	}
@@ -302,19 +333,36 @@ func (s *Set) Holds(name string, p grants.Principal, f Facts) Truth {
 }
 
 func (s *Set) holds(r *role, id int64, f *Facts) Truth {
-	if r == nil || id == 0 || s.people.byID[id] == nil {
+	if r == nil || id == 0 {
 		return No
 	}
-	if _, member := slices.BinarySearch(r.members, id); member {
+	return s.heldBy(r, s.people.byID[id], f)
+}
+
+func (s *Set) heldBy(r *role, p *person, f *Facts) Truth {
+	t := r.member(p, f)
+	if t == Yes {
 		return Yes
 	}
-	t := either(r.onCall(id, f), No)
+	return either(t, r.onCall(p, f))
+}
+
+// member reports whether somebody has the role for good: as a member or in
+// one of its teams.
+func (r *role) member(p *person, f *Facts) Truth {
+	if r == nil || p == nil {
+		return No
+	}
+	if p.member.has(r.index) {
+		return Yes
+	}
+	t := No
 	for _, ref := range r.teams {
 		team, known := f.Teams[ref]
 		switch {
 		case !known || team.ID == 0:
-			t = either(t, Unknown)
-		case slices.Contains(team.Members, id):
+			t = Unknown
+		case slices.Contains(team.Members, p.ID):
 			return Yes
 		}
 	}
@@ -322,24 +370,39 @@ func (s *Set) holds(r *role, id int64, f *Facts) Truth {
 }
 
 // onCall reports whether the person is on duty by the role's rotation or its
-// pager; members and teams do not count here.
-func (r *role) onCall(id int64, f *Facts) Truth {
-	if r == nil {
+// pagers; members and teams do not count here.
+func (r *role) onCall(p *person, f *Facts) Truth {
+	if r == nil || p == nil {
 		return No
 	}
 	t := No
 	if r.rotation != nil {
-		t = r.rotation.holds(id, f.At)
+		t = r.rotation.holds(p.ID, f.At)
 	}
-	if r.pager != "" {
-		t = either(t, Unknown)
+	for i := range r.pagers {
+		t = either(t, r.pagers[i].holds(p, f))
 	}
 	return t
 }
 
+// holds reports whether the pager says that the person is on call. Somebody
+// whose account People does not name is not found there.
+func (p *pagerRule) holds(who *person, f *Facts) Truth {
+	duty, asked := f.Duty[p.schedule]
+	if !asked || duty.ReadAt.IsZero() {
+		return Unknown
+	}
+	account := who.pagerAccount(p.schedule.Pager)
+	return truth(account != "" && slices.ContainsFunc(duty.OnCall, func(o OnCall) bool { return o.Account == account && p.counts(o) }))
+}
+
+func (p *pagerRule) counts(o OnCall) bool {
+	return len(p.levels) == 0 || slices.Contains(p.levels, o.Level)
+}
+
 // holders calls yield with everybody in People who holds the role now. With
 // ever, everybody whose turn in the rotation may come counts too. It reports
-// whether somebody may be missing because a team is not known.
+// whether somebody may be missing because a team or a pager is not known.
 func (s *Set) holders(r *role, f *Facts, ever bool, yield func(*person)) (incomplete bool) {
 	if r == nil {
 		return false
@@ -369,60 +432,16 @@ func (s *Set) holders(r *role, f *Facts, ever bool, yield func(*person)) (incomp
 			}
 		}
 	}
+	for i := range r.pagers {
+		// Whoever may come to be on call some day, nobody can say.
+		p := &r.pagers[i]
+		duty := f.Duty[p.schedule]
+		incomplete = incomplete || ever || duty.ReadAt.IsZero()
+		for _, o := range duty.OnCall {
+			if who := s.people.byPager[p.schedule.Pager][o.Account]; who != nil && p.counts(o) && !duty.ReadAt.IsZero() {
+				yield(who)
+			}
+		}
+	}
 	return incomplete
-}
-
-// Needs returns the teams that judging a request for the resource, and
-// saying who may approve, see or end it, may ask for; sorted.
-func (s *Set) Needs(resource string) []TeamRef {
-	if s.Err() != nil {
-		return nil
-	}
-	if r, ok := s.resources[resource]; ok {
-		return slices.Clone(r.needs)
-	}
-	return s.teamsOf(nil)
-}
-
-func (s *Set) teamsOf(r *resource) []TeamRef {
-	var refs []TeamRef
-	add := func(l roleList) {
-		for _, ref := range l.refs {
-			if ref.role != nil {
-				refs = append(refs, ref.role.teams...)
-			}
-		}
-	}
-	if security := s.roles[securityRole]; security != nil {
-		refs = append(refs, security.teams...)
-	}
-	if r != nil {
-		add(r.owners)
-		for _, p := range r.policies {
-			add(p.request)
-			add(p.breakGlass)
-			for i := range p.conditions {
-				add(p.conditions[i].roles)
-				add(p.conditions[i].onCall)
-			}
-			if p.approval != nil {
-				add(p.approval.roles)
-				add(p.approval.escalate)
-			}
-		}
-	}
-	slices.SortFunc(refs, func(a, b TeamRef) int {
-		return cmp.Or(cmp.Compare(a.Org, b.Org), cmp.Compare(a.Slug, b.Slug), compareBool(a.IncludeChildTeams, b.IncludeChildTeams))
-	})
-	return slices.Compact(refs)
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
 }

@@ -9,10 +9,13 @@
 //
 //   - documents.go: the documents as people write them;
 //   - compile.go: what was written becomes types that can only be valid;
+//   - facts.go: what has to be known of the world outside;
 //   - evaluate.go: the decision, and the trace that explains it;
+//   - demands.go, conditions.go, tickets.go, guardrail.go: everything that a
+//     decision looks at, each with how it is judged and told;
 //   - nearest.go: what would have worked instead;
 //   - people.go, calendar.go, rotation.go: who holds which role, and when;
-//   - approvals.go: which reviews count;
+//   - approvers.go, approvals.go: who may approve, and which reviews count;
 //   - lint.go: what loads but cannot be meant.
 //
 // Everything fails closed. A Set with any unreadable document denies every
@@ -79,6 +82,8 @@ type Set struct {
 	calendars map[string]*calendar
 	resources map[string]*resource
 	policies  []*policy // by name
+
+	guardrails []*guardrail // by name
 }
 
 // errNotLoaded is the Err of a Set that did not come from Load.
@@ -159,6 +164,7 @@ func cachedZones(zones func(string) (*time.Location, error)) func(string) (*time
 type Resource struct {
 	Name        string
 	Description string
+	Environment string   // may be empty
 	Owners      []string // roles, as written
 	Vault       grants.Target
 	MaxDuration time.Duration // zero: the resource sets no ceiling
@@ -196,8 +202,7 @@ func (s *Set) Longest(name string) time.Duration {
 	if s.Err() != nil || s.resources[name] == nil || len(s.resources[name].policies) == 0 {
 		return 0
 	}
-	j := judge{res: s.resources[name]}
-	return j.ceiling()
+	return s.resources[name].ceiling()
 }
 
 // resource is a Resource, linked to what judges it.
@@ -206,7 +211,13 @@ type resource struct {
 	pos      strictyaml.Pos
 	owners   roleList
 	policies []*policy // all that cover it, by name
-	needs    []TeamRef
+	needs    Needs
+
+	guardrails []*guardrail // all that cover it, by name
+	ceilings   []step       // its own and its guardrails': nobody gets more
+	autoLimits []step       // its guardrails': what they do not hold for is reviewed
+
+	written *resourceSpec // for lint alone: what stands where
 }
 
 func (r *resource) clone() Resource {
@@ -217,6 +228,7 @@ func (r *resource) clone() Resource {
 
 // policy is one AccessPolicy that can only be valid.
 type policy struct {
+	program       program
 	name          string
 	pos           strictyaml.Pos
 	targets       []target
@@ -228,7 +240,10 @@ type policy struct {
 	requestTTL    time.Duration
 	requireReason bool
 	recordSession bool
-	breakGlass    roleList // read, so that lint can check the names; not judged yet
+	breakGlass    roleList    // read, so that lint can check the names; not judged yet
+	demands       []step      // what every request has to meet
+	approvable    step        // what a request has to meet that no condition allows
+	written       *policySpec // for lint alone: what stands where
 }
 
 // Defaults of a policy that does not say otherwise.
@@ -247,53 +262,34 @@ type target struct {
 
 func (t target) glob() bool { return strings.Contains(t.pattern, "*") }
 
+// matches is asked of every policy for every resource, so it allocates
+// nothing, and most patterns are told apart by their beginning.
 func (t target) matches(name string) bool {
-	parts := strings.Split(t.pattern, "*")
-	if len(parts) == 1 {
+	begin, rest, glob := strings.Cut(t.pattern, "*")
+	if !glob {
 		return t.pattern == name
 	}
-	rest, ok := strings.CutPrefix(name, parts[0])
-	if !ok {
-		return false
-	}
-	for _, part := range parts[1 : len(parts)-1] {
-		if _, rest, ok = strings.Cut(rest, part); !ok {
-			return false
+	name, ok := strings.CutPrefix(name, begin)
+	for ok {
+		part, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(name, part)
 		}
+		_, name, ok = strings.Cut(name, part)
+		rest = after
 	}
-	return strings.HasSuffix(rest, parts[len(parts)-1])
+	return false
 }
 
 func (p *policy) covers(resource string) bool {
 	return slices.ContainsFunc(p.targets, func(t target) bool { return t.matches(resource) })
 }
 
-// condition is one way to be allowed without review: every field that is set
-// must hold.
-type condition struct {
-	rule          string // its name in every trace
-	pos           strictyaml.Pos
-	roles         roleList
-	maxDuration   time.Duration // zero: no bound of its own
-	maxPos        strictyaml.Pos
-	requireTicket bool
-	hours         *hoursRule
-	teamScope     bool
-	onCall        roleList
-	ticket        *ticketRule
-}
-
-// hoursRule wants the clock to be within a calendar.
-type hoursRule struct {
-	name     string
-	pos      strictyaml.Pos
-	calendar *calendar // nil: there is no such calendar, and the rule never holds
-}
-
 // approval is what a review takes.
 type approval struct {
 	required int // at least 1
 	roles    roleList
+	certain  int      // how many people the roles name in members, each once
 	escalate roleList // whom to ask later; names are checked, times belong to the bot
 	pos      strictyaml.Pos
 }

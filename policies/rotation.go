@@ -53,16 +53,23 @@ func (r *rotation) handOver(k int) time.Time {
 	return firstAt(r.zone, r.start.AddDate(0, 0, k*r.days))
 }
 
+// nearHandOver is how far from a hand-over clocks on the wall alone do not
+// tell whose turn it is, because they may have changed: no zone has changed
+// them by more at once while clocks went on showing the same date.
+const nearHandOver = 3 * 60 * 60 // seconds
+
 // shift returns the number of the shift at t; false before the first.
 func (r *rotation) shift(t time.Time) (int, bool) {
+	_, east := t.In(r.zone).Zone()
+	passed := t.Unix() + int64(east) - r.start.Unix() // as clocks on the wall count
+	length := int64(r.days) * 24 * 60 * 60
+	k := int(passed / length)
+	if within := passed % length; passed > 0 && within >= nearHandOver && within < length-nearHandOver {
+		return k, true
+	}
 	if t.Before(r.handOver(0)) {
 		return 0, false
 	}
-	y, m, d := t.In(r.zone).Date()
-	sy, sm, sd := r.start.Date()
-	passed := time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() - time.Date(sy, sm, sd, 0, 0, 0, 0, time.UTC).Unix()
-	k := int(passed/86400) / r.days
-	// The date alone is right but for the hours around a hand-over.
 	for t.Before(r.handOver(k)) {
 		k--
 	}

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 
 // The texts of the trace. They are for people; nothing reads them back.
 
-func (j *judge) name() string {
+func (j *Judge) name() string {
 	if j.person == nil {
 		return j.req.Requester.GitHub
 	}
@@ -19,8 +20,8 @@ func (j *judge) name() string {
 }
 
 // rolesText says which of the roles the requester has, and which are in doubt.
-func (j *judge) rolesText(l roleList) string {
-	return j.holdingText(l, j.holds, func(r *role) string {
+func (j *Judge) rolesText(l roleList) string {
+	return j.holdingText(l, func(ref roleRef) Truth { return j.holdsRole(&ref) }, func(r *role) string {
 		for _, ref := range r.teams {
 			if team, known := j.facts.Teams[ref]; !known || team.ID == 0 {
 				return fmt.Sprintf("the members of %s were not read", ref)
@@ -30,18 +31,20 @@ func (j *judge) rolesText(l roleList) string {
 	}, "has")
 }
 
-func (j *judge) onCallText(l roleList) string {
+func (j *Judge) onCallText(l roleList) string {
 	return j.holdingText(l, func(ref roleRef) Truth { return j.onCall(roleList{refs: []roleRef{ref}}) }, j.dutyDoubt, "is on duty in")
 }
 
-func (j *judge) dutyDoubt(r *role) string {
-	if r.pager != "" {
-		return fmt.Sprintf("this version does not ask the pager schedule %s", r.pager)
+func (j *Judge) dutyDoubt(r *role) string {
+	for _, p := range r.pagers {
+		if duty := j.facts.Duty[p.schedule]; duty.ReadAt.IsZero() {
+			return cmp.Or(duty.Silent, fmt.Sprintf("the %s was not asked", p.schedule))
+		}
 	}
 	return "the time is not known"
 }
 
-func (j *judge) holdingText(l roleList, holds func(roleRef) Truth, doubt func(*role) string, verb string) string {
+func (j *Judge) holdingText(l roleList, holds func(roleRef) Truth, doubt func(*role) string, verb string) string {
 	var has, doubts, undefined []string
 	for _, ref := range l.refs {
 		switch holds(ref) {
@@ -68,7 +71,7 @@ func (j *judge) holdingText(l roleList, holds func(roleRef) Truth, doubt func(*r
 	return strings.Join(slices.Concat(parts, doubts, undefined), "; ")
 }
 
-func (j *judge) ticketText() string {
+func (j *Judge) ticketText() string {
 	switch {
 	case j.req.Ticket == "":
 		return "no ticket"
@@ -78,7 +81,7 @@ func (j *judge) ticketText() string {
 	return strictyaml.Quote(j.req.Ticket) + " is not a ticket"
 }
 
-func (j *judge) hoursText(h *hoursRule) (observed, wanted string) {
+func (j *Judge) hoursText(h *hoursRule) (observed, wanted string) {
 	if h.calendar == nil {
 		return fmt.Sprintf("there is no calendar %s", h.name), fmt.Sprintf("within the calendar %s", h.name)
 	}

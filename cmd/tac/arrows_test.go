@@ -294,10 +294,17 @@ func wallClock(s source) (found []violation) {
 // everything, and tests may use what they like.
 var homes = map[string][]string{
 	"github.com/bradleyfalzon/ghinstallation/v2": {"bot/githubpr"},
-	"github.com/google/go-github/v60":            {"bot/githubpr"},
+	"github.com/google/go-github/v60":            {"bot/githubpr", "bot/tickets"},
 	"github.com/go-git/go-git/v5":                {"bot/gitstore", "bot/sandbox/github"},
 	"github.com/hashicorp/vault/api":             {"bot/vaultlease"},
 	"github.com/slack-go/slack":                  {"bot/slackchat"},
+	"github.com/PagerDuty/go-pagerduty":          {"bot/oncall"},
+	"github.com/opsgenie/opsgenie-go-sdk-v2":     {"bot/oncall"},
+	"github.com/hashicorp/go-retryablehttp":      {"bot/oncall"}, // in what Opsgenie's client asks for
+	"github.com/sirupsen/logrus":                 {"bot/oncall"}, // the same
+	"github.com/andygrunwald/go-jira":            {"bot/tickets"},
+	"github.com/hasura/go-graphql-client":        {"bot/tickets"},
+	"cel.dev/cel-go":                             {"policies/expression"},
 	"github.com/gin-gonic/gin":                   {"webhooks"},
 	"github.com/prometheus/client_golang":        {"webhooks"},
 	"github.com/robfig/cron/v3":                  {"bot"},
@@ -369,13 +376,32 @@ func exportedTypes(s source) (found []violation) {
 	return found
 }
 
+// receiver is the name of the type that a method belongs to.
+func receiver(of *ast.FieldList) string {
+	t := of.List[0].Type
+	for {
+		switch inner := t.(type) {
+		case *ast.StarExpr:
+			t = inner.X
+		case *ast.IndexExpr:
+			t = inner.X
+		case *ast.Ident:
+			return inner.Name
+		default:
+			return ""
+		}
+	}
+}
+
 // exported returns the parts of a file's declarations that other packages can
 // see.
 func exported(file *ast.File) (shown []ast.Node) {
 	for _, decl := range file.Decls {
 		switch d := decl.(type) {
 		case *ast.FuncDecl:
-			if d.Name.IsExported() {
+			// A method of a type that is not exported is there for an
+			// interface of some library, and others cannot name it.
+			if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d.Recv))) {
 				shown = append(shown, d.Type)
 			}
 		case *ast.GenDecl:

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,6 +35,7 @@ func writeStarter(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	pinAction(files, build())
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fmt.Errorf("make the folder: %w", err)
 	}
@@ -61,6 +63,25 @@ func writeStarter(dir string) ([]string, error) {
 	}
 	return names, nil
 }
+
+// pinAction ties the workflow to the tac that writes it: by its commit, or by
+// its release where the commit is not known. A build that is neither leaves
+// the branch, and the comment that says to pin it.
+func pinAction(files map[string]string, b buildInfo) {
+	const name, floating = ".github/workflows/policy.yml", "/actions/policy@main # pin this to a commit, which then is tac's version too"
+	ref := ""
+	switch {
+	case b.Commit != "" && !b.Dirty:
+		ref = b.Commit + " # " + b.Version
+	case releaseForm.MatchString(b.Version):
+		ref = b.Version
+	default:
+		return
+	}
+	files[name] = strings.Replace(files[name], floating, "/actions/policy@"+ref, 1)
+}
+
+var releaseForm = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+$`)
 
 // writeNew writes a file that must not exist.
 func writeNew(root *os.Root, name, content string) error {
@@ -95,6 +116,7 @@ Next:
   1. Put your own people and resources into policies/people.yaml and policies/resources.yaml.
   2. Check them, and try them out:
        tac policy lint %[1]s
+       tac policy test %[1]s
        tac policy explain --requester alice --resource postgres-prod --duration 2h --reason "Deploy hotfix" %[1]s
   3. Push it to GitHub, and start the bot there: tac serve --config tac.yaml
 `, shellQuote(plain(dir)))

@@ -16,7 +16,7 @@
 //	decision.go      a decision as a tree
 //	repository.go    a grants repository on disk
 //	vaultsetup.go    vault setup; doctor.go: is everything set up right
-//	policylint.go, policyexplain.go, init.go, serve.go, demo.go
+//	policylint.go, policytest.go, policyexplain.go, policywhatif.go, policyschema.go, init.go, serve.go, demo.go
 package main
 
 import (
@@ -83,7 +83,7 @@ func (p *program) root() *cobra.Command {
 		group("access", "Ask for access, take it, end it",
 			p.request(), p.list(), p.show(), p.get(), p.exec(), p.drop(), p.revoke(), p.accessExplain()),
 		group("policy", "Check policies and try them out; needs nothing but a clone",
-			p.lint(), p.policyExplain()),
+			p.lint(), p.policyTest(), p.policyFmt(), p.policyExplain(), p.whatif(), p.schema()),
 		group("vault", "Set Vault up", p.vaultSetup()),
 		p.version(), p.completion(),
 	)

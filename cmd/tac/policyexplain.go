@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,19 +16,22 @@ import (
 )
 
 type explainFlags struct {
-	requester, resource, duration, reason, ticket, at string
-	assume                                            []string
+	requester, resource, duration, reason, ticket, start, at, facts string
+	assume                                                          []string
 }
 
 func (p *program) policyExplain() *cobra.Command {
 	var f explainFlags
 	c := &cobra.Command{
-		Use:   "explain --requester P --resource R --duration D [--reason R] [--ticket T] [--at TIME] [--assume-role R]... [DIR]",
+		Use:   "explain --requester P --resource R --duration D [--reason R] [--ticket T] [--start TIME] [--at TIME] [--assume-role R]... [--facts LINE|@FILE] [DIR]",
 		Short: "Say what policy would decide, and why",
 		Long: "Say what the policies of a clone would decide on a request, and why. No server is\n" +
-			"asked: roles that rest on GitHub teams are unknown here; --assume-role sets them.\n" +
-			"The exit code is 0 whatever is decided.",
-		Args: takes("[DIR]"),
+			"asked: roles that rest on GitHub teams or a pager are unknown here; --assume-role sets\n" +
+			"them. With --facts the decision rests on what was known when a grant was decided: its\n" +
+			"commit says so in the line Tac-Facts. In a clone at the commit that Tac-Policy names,\n" +
+			"the decision of that day comes out again. The exit code is 0 whatever is decided.",
+		Example: "  git log -1 --format=%B COMMIT | tac policy explain --requester alice --resource postgres-prod --duration 2h --facts @-",
+		Args:    takes("[DIR]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, facts, err := p.question(cmd, f)
 			if err != nil {
@@ -44,7 +50,9 @@ func (p *program) policyExplain() *cobra.Command {
 	flags.StringVar(&f.duration, "duration", "", "for how long, as in 30m, 2h or 1h30m")
 	flags.StringVar(&f.reason, "reason", "", "why")
 	flags.StringVar(&f.ticket, "ticket", "", "the ticket it belongs to")
+	flags.StringVar(&f.start, "start", "", "when it would start, if not at once; written as for --at")
 	flags.StringVar(&f.at, "at", "", `when, as in 2026-11-22T18:00:00Z, or "2026-11-22 18:00" or 18:00 in your own zone; else now`)
+	flags.StringVar(&f.facts, "facts", "", "what was known: the line Tac-Facts of a commit, or @ and a file (@- for the standard input) that holds it")
 	flags.StringArrayVar(&f.assume, "assume-role", nil, "suppose that the requester has this role; may be repeated")
 	return c
 }
@@ -52,31 +60,88 @@ func (p *program) policyExplain() *cobra.Command {
 // question checks what was asked. Unknown people and resources are for the
 // policies to answer.
 func (p *program) question(c *cobra.Command, f explainFlags) (policies.Request, policies.Facts, error) {
-	facts := policies.Facts{At: p.now().UTC(), Assumed: f.assume, Offline: true}
 	for _, need := range []struct{ flag, value, example string }{
 		{"requester", f.requester, "--requester alice"}, {"resource", f.resource, "--resource postgres-prod"},
 	} {
 		if need.value == "" {
-			return policies.Request{}, facts, wrongUsage(c, "the %s is missing, as in %s", need.flag, need.example)
+			return policies.Request{}, policies.Facts{}, wrongUsage(c, "the %s is missing, as in %s", need.flag, need.example)
 		}
 	}
 	text, err := durationFlag(c, f.duration)
 	if err != nil {
-		return policies.Request{}, facts, err
+		return policies.Request{}, policies.Facts{}, err
 	}
 	duration, err := grants.ParseDuration(text)
 	if err != nil {
-		return policies.Request{}, facts, wrongUsage(c, "--duration: %v", err)
+		return policies.Request{}, policies.Facts{}, wrongUsage(c, "--duration: %v", err)
 	}
-	if f.at != "" {
-		if facts.At, err = p.parseTime(f.at); err != nil {
-			return policies.Request{}, facts, wrongUsage(c, "--at: %v", err)
+	facts, err := p.known(c, f)
+	if err != nil {
+		return policies.Request{}, facts, err
+	}
+	var start time.Time
+	if f.start != "" {
+		if start, err = p.parseTime(f.start); err != nil {
+			return policies.Request{}, facts, wrongUsage(c, "--start: %v", err)
 		}
 	}
 	return policies.Request{
 		Requester: grants.Principal{GitHub: strings.TrimPrefix(f.requester, "@")},
-		Resource:  f.resource, Duration: duration, Reason: strings.TrimSpace(f.reason), Ticket: f.ticket,
+		Resource:  f.resource, Duration: duration, Start: start, Reason: strings.TrimSpace(f.reason), Ticket: f.ticket,
 	}, facts, nil
+}
+
+// known is what the decision is to rest on: what was recorded or, without
+// that, the time alone.
+func (p *program) known(c *cobra.Command, f explainFlags) (facts policies.Facts, err error) {
+	facts = policies.Facts{At: p.now().UTC(), Offline: true}
+	switch {
+	case f.facts != "" && f.at != "":
+		return facts, wrongUsage(c, "--facts says when it was; leave --at out")
+	case f.facts != "":
+		if facts, err = p.factsGiven(f.facts); err != nil {
+			return facts, wrongUsage(c, "--facts: %v", err)
+		}
+	case f.at != "":
+		if facts.At, err = p.parseTime(f.at); err != nil {
+			return facts, wrongUsage(c, "--at: %v", err)
+		}
+	}
+	facts.Assumed = f.assume
+	return facts, nil
+}
+
+// factsTrailer begins the line of a commit message that holds the facts.
+const factsTrailer = "Tac-Facts:"
+
+// mostFacts bounds what is read as facts: teams of ten thousand fit.
+const mostFacts = 4 << 20
+
+// factsGiven reads the facts of a decision that was recorded: a line, or a
+// file with one; a whole commit message will do.
+func (p *program) factsGiven(text string) (policies.Facts, error) {
+	if name, isFile := strings.CutPrefix(text, "@"); isFile {
+		from := p.stdin
+		if name != "-" {
+			f, err := os.Open(name)
+			if err != nil {
+				return policies.Facts{}, err
+			}
+			defer f.Close()
+			from = f
+		}
+		data, err := io.ReadAll(io.LimitReader(from, mostFacts))
+		if err != nil {
+			return policies.Facts{}, fmt.Errorf("read %s: %w", name, err)
+		}
+		text = string(data)
+	}
+	for line := range strings.Lines(text) {
+		if after, found := strings.CutPrefix(line, factsTrailer); found {
+			text = after
+		}
+	}
+	return policies.ParseFacts(strings.TrimSpace(text))
 }
 
 func (p *program) explainIn(dir string, request policies.Request, facts policies.Facts) error {

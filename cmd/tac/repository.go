@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,10 +10,10 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/policies"
 )
 
@@ -23,6 +24,7 @@ type repository struct {
 	// findings are files that look like ours and that the bot does not read:
 	// a policy that does not count is worse than none.
 	findings []policies.Finding
+	lines    map[string]*fileLines // by file, once one was asked for
 }
 
 // mostFile bounds what is read of one file: twice of what the strictest
@@ -139,41 +141,41 @@ func (r *repository) load() (*policies.Set, []policies.Finding, error) {
 
 // line returns one line of a file, without its end; false where there is none.
 func (r *repository) line(name string, n int) (string, bool) {
-	for _, files := range [][]policies.File{r.policies, r.grants} {
-		for _, f := range files {
-			if f.Path != name {
-				continue
-			}
-			lines := bytes.Split(f.Data, []byte("\n"))
-			if n < 1 || n > len(lines) {
-				return "", false
-			}
-			return strings.TrimSuffix(string(lines[n-1]), "\r"), true
+	if r.lines == nil {
+		r.lines = map[string]*fileLines{}
+		for _, f := range slices.Concat(r.policies, r.grants) {
+			r.lines[f.Path] = &fileLines{data: f.Data}
 		}
 	}
-	return "", false
+	file := r.lines[name]
+	if file == nil {
+		return "", false
+	}
+	if file.lines == nil {
+		file.lines = bytes.Split(file.data, []byte("\n"))
+	}
+	if n < 1 || n > len(file.lines) {
+		return "", false
+	}
+	return strings.TrimSuffix(string(file.lines[n-1]), "\r"), true
+}
+
+// fileLines is a file that is split into lines once somebody asks for one.
+type fileLines struct {
+	data  []byte
+	lines [][]byte
 }
 
 // lint returns everything wrong with the repository, by file.
-func (r *repository) lint() ([]policies.Finding, error) {
+func (r *repository) lint(now time.Time) ([]policies.Finding, error) {
 	set, findings, err := r.load()
 	if err != nil {
 		return nil, err
 	}
-	findings = append(findings, set.Lint()...)
-	for _, f := range r.grants {
-		if _, _, ours := grants.ParsePath(f.Path); !ours {
-			r.grantElsewhere(f.Path, &findings)
-			continue
-		}
-		findings = append(findings, policies.LintGrant(f.Path, f.Data, set)...)
-	}
-	return findings, nil
-}
-
-func (r *repository) grantElsewhere(name string, findings *[]policies.Finding) {
-	*findings = append(*findings, policies.Finding{
-		File: name, Line: 1, Column: 1, Severity: policies.SeverityError, Code: "grant/place",
-		Message: "grants stand at grants/RESOURCE/ID.yaml, as in grants/postgres-prod/20261122-k3v9q2m4tz.yaml",
+	suite, wrong := policies.ReadTests(r.policies, set, time.LoadLocation)
+	findings = slices.Concat(findings, wrong, set.LintAt(now), set.LintTests(suite), set.LintGrants(r.grants, now))
+	slices.SortStableFunc(findings, func(a, b policies.Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
+	return findings, nil
 }

@@ -93,6 +93,9 @@ func Parse(file string, src []byte, limits Limits) ([]Node, Errors) {
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(src))
 	c := checker{file: file, limits: limits}
+	if bytes.IndexByte(src, '!') >= 0 {
+		c.text = &attacher{src: src, starts: lineStarts(src)}
+	}
 	var nodes []Node
 	for {
 		var doc yaml.Node
@@ -182,6 +185,7 @@ func syntaxError(file string, src []byte, err error) *Error {
 type checker struct {
 	file   string
 	limits Limits
+	text   *attacher // nil where the file has no ! at all
 	nodes  int
 	full   bool // too large or too wrong to go on
 	errs   Errors
@@ -216,6 +220,10 @@ func (c *checker) check(n *yaml.Node, depth int) {
 		return
 	case n.Style&yaml.TaggedStyle != 0:
 		c.fault(n, "tags (%s) are not allowed", n.Tag)
+		return
+	case c.text != nil && c.text.startsWith('!', n):
+		// The library ignores this one, and to other readers `! 12` is a text.
+		c.fault(n, "tags (!) are not allowed")
 		return
 	}
 	if n.Kind == yaml.MappingNode {

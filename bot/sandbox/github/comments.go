@@ -105,19 +105,6 @@ func (c *call) createIssue() (answer, error) {
 	return created(c.s.issueJSON(c.repo, i))
 }
 
-func (c *call) getIssue() (answer, error) {
-	n, err := c.number("number")
-	if err != nil {
-		return answer{}, err
-	}
-	for _, i := range c.repo.issues {
-		if i.number == int(n) {
-			return ok(c.s.issueJSON(c.repo, i))
-		}
-	}
-	return answer{}, notFound()
-}
-
 // IssueTitles lists the titles of the issues of a repository, oldest first:
 // alerts arrive as issues.
 func (s *Server) IssueTitles(repo string) ([]string, error) {

@@ -137,6 +137,7 @@ type issue struct {
 	labels   []string
 	created  time.Time
 	comments int
+	work     issueWork
 }
 
 type comment struct {

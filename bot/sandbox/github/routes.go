@@ -89,7 +89,7 @@ func pullRoutes() []route {
 		{pattern: "POST " + pulls + "/{number}/requested_reviewers", app: pullsWrite, human: "write", do: (*call).requestReviewers},
 		{pattern: "DELETE " + pulls + "/{number}/requested_reviewers", app: pullsWrite, human: "write", do: (*call).removeReviewers},
 		{pattern: "POST " + issues, app: "issues:write", human: "read", content: true, do: (*call).createIssue},
-		{pattern: "GET " + issues + "/{number}", app: talkRead, human: "read", do: (*call).getIssue},
+		{pattern: "GET " + issues + "/{number}", app: talkRead, human: "read", do: (*call).getIssueOrPull},
 		{pattern: "GET " + issues + "/{number}/comments", app: talkRead, human: "read", do: (*call).listComments},
 		{pattern: "POST " + issues + "/{number}/comments", app: talkWrite, human: "read", content: true, do: (*call).createComment},
 		{pattern: "PATCH " + issues + "/comments/{id}", app: talkWrite, human: "read", content: true, do: (*call).editComment},

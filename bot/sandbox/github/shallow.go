@@ -132,9 +132,9 @@ func (o *objects) missingWithin(f fetch, h horizon) ([]plumbing.Hash, error) {
 // the horizon.
 func (o *objects) within(tips []plumbing.Hash, edge hashes) (map[plumbing.Hash]*node, error) {
 	reached := map[plumbing.Hash]*node{}
-	for todo := slices.Clone(tips); len(todo) > 0; {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for ahead := slices.Clone(tips); len(ahead) > 0; {
+		at := ahead[len(ahead)-1]
+		ahead = ahead[:len(ahead)-1]
 		if reached[at] != nil {
 			continue
 		}
@@ -144,7 +144,7 @@ func (o *objects) within(tips []plumbing.Hash, edge hashes) (map[plumbing.Hash]*
 		}
 		reached[at] = n
 		if !edge[at] {
-			todo = append(todo, n.parents...)
+			ahead = append(ahead, n.parents...)
 		}
 	}
 	return reached, nil

@@ -66,6 +66,7 @@ type Decision struct {
 	RequestTTL  string      `json:"request_ttl,omitempty"`
 	At          string      `json:"at,omitempty"`
 	Assumed     []string    `json:"assumed,omitempty"`
+	Silent      []string    `json:"silent,omitempty"` // what sources of facts that did not answer said
 }
 
 // Reason is one thing that was looked at. A nil Holds: it could not be found

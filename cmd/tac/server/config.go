@@ -29,6 +29,8 @@ type Config struct {
 	Vault  Vault
 	Slack  *Slack // nil: no Slack
 
+	Sources Sources
+
 	Resync      string // how often everything is looked at
 	RemoveEvery time.Duration
 	Workers     int
@@ -103,6 +105,7 @@ type written struct {
 		SigningSecret strictyaml.Value[secret] `yaml:"signing_secret,required"`
 		Channel       strictyaml.Value[string] `yaml:"channel"`
 	} `yaml:"slack"`
+	Sources     writtenSources             `yaml:"sources"`
 	Resync      strictyaml.Value[string]   `yaml:"resync"`
 	RemoveEvery strictyaml.Value[duration] `yaml:"remove_every"`
 	Workers     strictyaml.Value[int]      `yaml:"workers"`
@@ -154,7 +157,7 @@ func (s secret) read(env func(string) string) (world.Secret, error) {
 // Read parses a configuration file and reports everything that is wrong with
 // it, each with its place.
 func Read(path string, src []byte, env func(string) string) (Config, error) {
-	nodes, errs := strictyaml.Parse(path, src, strictyaml.Limits{Bytes: 64 << 10, Documents: 1, Depth: 4, Nodes: 200})
+	nodes, errs := strictyaml.Parse(path, src, strictyaml.Limits{Bytes: 64 << 10, Documents: 1, Depth: 5, Nodes: 300})
 	if err := errs.Err(); err != nil {
 		return Config{}, err
 	}
@@ -188,6 +191,7 @@ func (w *written) config(env func(string) string) (Config, error) {
 			Mount: w.Vault.Mount.V, Transit: w.Vault.Transit.V, TransitKey: w.Vault.TransitKey.V, TokenRole: w.Vault.TokenRole.V, AppRole: w.Vault.AppRole.V,
 		},
 	}
+	c.Sources = r.sources(&w.Sources)
 	owner, repo, ok := strings.Cut(w.GitHub.Repository.V, "/")
 	if !ok || owner == "" || repo == "" || strings.Contains(repo, "/") {
 		r.fault(w.GitHub.Repository.Pos, "github.repository: expected owner/name, as in acme/access")

@@ -10,7 +10,9 @@ import (
 	"github.com/tigeraccess/tac/bot"
 	"github.com/tigeraccess/tac/bot/githubpr"
 	"github.com/tigeraccess/tac/bot/gitstore"
+	"github.com/tigeraccess/tac/bot/oncall"
 	"github.com/tigeraccess/tac/bot/slackchat"
+	"github.com/tigeraccess/tac/bot/tickets"
 	"github.com/tigeraccess/tac/bot/vaultlease"
 	"github.com/tigeraccess/tac/grants/world"
 	"github.com/tigeraccess/tac/policies"
@@ -24,6 +26,8 @@ type Doctor struct {
 	repository *gitstore.Store
 	vault      *vaultlease.Client
 	chat       *slackchat.Client // nil: no Slack
+	pagers     *oncall.Client
+	tickets    *tickets.Client
 }
 
 // NewDoctor builds the adapters. It talks to nobody yet.
@@ -59,14 +63,14 @@ func NewDoctor(c Config, now func() time.Time, log *slog.Logger) (*Doctor, error
 			return nil, fmt.Errorf("set up Slack: %w", err)
 		}
 	}
-	return d, nil
+	return d, d.setUpSources(now)
 }
 
 // Examine looks at the whole set-up. With an administrator's token of GitHub
 // it sees more; without one, what it cannot see it reports as unknown.
 func (d *Doctor) Examine(ctx context.Context, admin world.Secret) []world.Finding {
 	found, _ := d.examine(ctx, admin, nil, nil)
-	return found
+	return append(found, d.examineSources(ctx)...)
 }
 
 // examine looks at the whole set-up, and returns with what it found which
@@ -115,16 +119,11 @@ func withMore(wanted, more []vaultlease.Wanted) []vaultlease.Wanted {
 // where that cannot be told.
 func (d *Doctor) policies(ctx context.Context) (wanted []vaultlease.Wanted, ok bool, found []world.Finding) {
 	f := &world.Findings{Area: "policies"}
-	tip, err := d.repository.Fetch(ctx)
-	var files []policies.File
-	if err == nil {
-		files, err = bot.Policies(ctx, d.repository, tip)
-	}
+	set, findings, err := d.set(ctx)
 	if err != nil {
 		f.Silent("policies", err)
 		return nil, false, f.List
 	}
-	set, findings := policies.Load(files, time.LoadLocation)
 	findings = append(findings, set.Lint()...)
 	broken := false
 	for _, one := range findings {
@@ -143,6 +142,20 @@ func (d *Doctor) policies(ctx context.Context) (wanted []vaultlease.Wanted, ok b
 		return nil, false, f.List
 	}
 	return WantedOf(set), true, f.List
+}
+
+// set compiles the policies in force.
+func (d *Doctor) set(ctx context.Context) (*policies.Set, []policies.Finding, error) {
+	tip, err := d.repository.Fetch(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := bot.Policies(ctx, d.repository, tip)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, findings := policies.Load(files, time.LoadLocation)
+	return set, findings, nil
 }
 
 // WantedOf returns the resources that policies name, with the longest time

@@ -71,7 +71,7 @@ func New(c Config, o Options) (*Server, error) {
 		held, told = notHeld, notTold
 	}
 	b := bot.Config{
-		Repository: s.repository, Forge: s.forge, Vault: s.vault, Branch: c.GitHub.Branch,
+		Repository: s.repository, Forge: s.forge, Vault: s.vault, Pagers: s.pagers, Tickets: s.tickets, Branch: c.GitHub.Branch,
 		Zones: time.LoadLocation, Now: o.Now, Log: o.Log,
 		Resync: c.Resync, RemoveEvery: c.RemoveEvery, Workers: c.Workers,
 		Hold: held, Steps: o.Steps, Alert: o.Alert,

@@ -1,0 +1,213 @@
+package policies
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tigeraccess/tac/grants"
+)
+
+// The trailer Tac-Facts holds every fact that a decision read, with its
+// source and time, so that an auditor can decide again from a clone alone.
+type writtenFacts struct {
+	At      string          `json:"at"`
+	Teams   []writtenTeam   `json:"teams"`
+	Duty    []writtenDuty   `json:"duty,omitempty"`
+	Tickets []writtenTicket `json:"tickets,omitempty"`
+	Uses    *writtenUses    `json:"uses,omitempty"`
+}
+
+type writtenTeam struct {
+	Team     string  `json:"team"`
+	Children bool    `json:"child_teams,omitempty"`
+	ID       int64   `json:"id"`
+	Members  []int64 `json:"members"`
+	ReadAt   string  `json:"read_at"`
+	Source   string  `json:"source"`
+}
+
+// answered is what facts share that may not have been answered.
+type answered struct {
+	ReadAt string `json:"read_at,omitempty"`
+	Source string `json:"source,omitempty"`
+	Silent string `json:"silent,omitempty"`
+}
+
+type writtenDuty struct {
+	Pager    Pager           `json:"pager"`
+	Schedule string          `json:"schedule"`
+	OnCall   []writtenOnCall `json:"on_call"`
+	answered
+}
+
+type writtenOnCall struct {
+	Account string `json:"account"`
+	Level   int    `json:"level,omitempty"`
+}
+
+type writtenTicket struct {
+	Tracker   Tracker  `json:"tracker"`
+	Key       string   `json:"key"`
+	Exists    Truth    `json:"exists"`
+	State     string   `json:"state,omitempty"`
+	Open      Truth    `json:"open"`
+	Assignees []string `json:"assignees,omitempty"`
+	From      string   `json:"from,omitempty"`
+	To        string   `json:"to,omitempty"`
+	answered
+}
+
+type writtenUses struct {
+	Grants []writtenUse `json:"grants"`
+	answered
+}
+
+type writtenUse struct {
+	Grant    grants.ID `json:"grant"`
+	Person   int64     `json:"person"`
+	Resource string    `json:"resource"`
+	Approved string    `json:"approved"`
+	Until    string    `json:"until"`
+}
+
+// Line writes the facts as one line of canonical JSON, which ParseFacts reads.
+// Assumptions are no facts and are left out.
+func (f Facts) Line() string {
+	w := writtenFacts{At: stamp(f.At), Teams: []writtenTeam{}}
+	for ref, team := range f.Teams {
+		members := append([]int64{}, slices.Sorted(slices.Values(team.Members))...)
+		w.Teams = append(w.Teams, writtenTeam{ref.String(), ref.IncludeChildTeams, team.ID, members, stamp(team.ReadAt), team.Source})
+	}
+	for s, duty := range f.Duty {
+		onCall := []writtenOnCall{}
+		for _, o := range duty.OnCall {
+			onCall = append(onCall, writtenOnCall(o))
+		}
+		w.Duty = append(w.Duty, writtenDuty{s.Pager, s.ID, onCall, answered{stamp(duty.ReadAt), duty.Source, duty.Silent}})
+	}
+	for ref, t := range f.Tickets {
+		w.Tickets = append(w.Tickets, writtenTicket{ref.Tracker, ref.Key, t.Exists, t.State, t.Open, t.Assignees,
+			stamp(t.From), stamp(t.To), answered{stamp(t.ReadAt), t.Source, t.Silent}})
+	}
+	w.Uses = f.Uses.written()
+	slices.SortFunc(w.Teams, func(a, b writtenTeam) int {
+		return cmp.Or(cmp.Compare(a.Team, b.Team), compareBool(a.Children, b.Children))
+	})
+	slices.SortFunc(w.Duty, func(a, b writtenDuty) int {
+		return cmp.Or(cmp.Compare(a.Pager, b.Pager), cmp.Compare(a.Schedule, b.Schedule))
+	})
+	slices.SortFunc(w.Tickets, func(a, b writtenTicket) int {
+		return cmp.Or(cmp.Compare(a.Tracker, b.Tracker), cmp.Compare(a.Key, b.Key))
+	})
+	line, err := json.Marshal(w)
+	if err != nil {
+		return "{}" // plain values always encode; an empty object is refused by whoever reads it
+	}
+	return string(line)
+}
+
+func (u Uses) written() *writtenUses {
+	if u.ReadAt.IsZero() && u.Silent == "" {
+		return nil
+	}
+	w := &writtenUses{[]writtenUse{}, answered{stamp(u.ReadAt), u.Source, u.Silent}}
+	for _, use := range u.Grants {
+		w.Grants = append(w.Grants, writtenUse{use.Grant, use.Person, use.Resource, stamp(use.ApprovedAt), stamp(use.Until)})
+	}
+	slices.SortFunc(w.Grants, func(a, b writtenUse) int { return cmp.Compare(a.Grant, b.Grant) })
+	return w
+}
+
+// stamp is a time as facts hold it, to the second; "" for none.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// ParseFacts reads what Facts.Line wrote. Whatever it cannot make sense of is
+// an error: a fact that is half understood would be another fact.
+func ParseFacts(line string) (Facts, error) {
+	var w writtenFacts
+	dec := json.NewDecoder(strings.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&w); err != nil {
+		return Facts{}, fmt.Errorf("read facts: %w", err)
+	}
+	if dec.More() {
+		return Facts{}, errors.New("read facts: there is more after the JSON object")
+	}
+	r := factsReader{facts: Facts{Teams: map[TeamRef]Team{}, Duty: map[Schedule]Duty{}, Tickets: map[TicketRef]Ticket{}}}
+	r.read(&w)
+	if r.err != nil {
+		return Facts{}, fmt.Errorf("read facts: %w", r.err)
+	}
+	return r.facts, nil
+}
+
+type factsReader struct {
+	facts Facts
+	err   error
+}
+
+func (r *factsReader) read(w *writtenFacts) {
+	if w.At == "" {
+		r.fault("the time is missing: at")
+	}
+	r.facts.At = r.time(w.At)
+	for _, t := range w.Teams {
+		org, slug, ok := strings.Cut(t.Team, "/")
+		if !ok {
+			r.fault("%q is not a team", t.Team)
+		}
+		once(r, r.facts.Teams, TeamRef{org, slug, t.Children}, Team{t.ID, slug, t.Members, r.time(t.ReadAt), t.Source})
+	}
+	for _, d := range w.Duty {
+		var onCall []OnCall
+		for _, o := range d.OnCall {
+			onCall = append(onCall, OnCall(o))
+		}
+		once(r, r.facts.Duty, Schedule{d.Pager, d.Schedule}, Duty{onCall, r.time(d.ReadAt), d.Source, d.Silent})
+	}
+	for _, t := range w.Tickets {
+		once(r, r.facts.Tickets, TicketRef{t.Tracker, t.Key}, Ticket{t.Exists, t.State, t.Open, t.Assignees,
+			r.time(t.From), r.time(t.To), r.time(t.ReadAt), t.Source, t.Silent})
+	}
+	if w.Uses == nil {
+		return
+	}
+	r.facts.Uses = Uses{ReadAt: r.time(w.Uses.ReadAt), Source: w.Uses.Source, Silent: w.Uses.Silent}
+	for _, u := range w.Uses.Grants {
+		r.facts.Uses.Grants = append(r.facts.Uses.Grants, Use{u.Grant, u.Person, u.Resource, r.time(u.Approved), r.time(u.Until)})
+	}
+}
+
+func once[K comparable, V any](r *factsReader, facts map[K]V, key K, value V) {
+	if _, twice := facts[key]; twice {
+		r.fault("%v stands there twice", key)
+	}
+	facts[key] = value
+}
+
+func (r *factsReader) fault(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (r *factsReader) time(text string) time.Time {
+	if text == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		r.fault("%q is not a time", text)
+	}
+	return t
+}
