@@ -96,6 +96,7 @@ type factCache struct {
 	mu      sync.Mutex
 	teams   map[policies.TeamRef]cached[policies.Team]
 	duty    map[policies.Schedule]cached[policies.Duty]
+	spoken  map[policies.Schedule]policies.Duty // what pagers said last, before they fell silent
 	tickets map[policies.TicketRef]cached[policies.Ticket]
 	members map[int64]bool
 	inOrg   bool
@@ -111,6 +112,7 @@ func newFactCache() factCache {
 	return factCache{
 		teams:   map[policies.TeamRef]cached[policies.Team]{},
 		duty:    map[policies.Schedule]cached[policies.Duty]{},
+		spoken:  map[policies.Schedule]policies.Duty{},
 		tickets: map[policies.TicketRef]cached[policies.Ticket]{},
 	}
 }

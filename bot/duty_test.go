@@ -1,6 +1,7 @@
 package bot_test
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,9 +42,13 @@ spec:
 
 // pagedTown has a PagerDuty on which bob is on call until he hands over to
 // alice an hour after the start.
-func pagedTown(t *testing.T) (*town, *pager.PagerDuty, *demo.Replica) {
+func pagedTown(t *testing.T, more ...map[string]string) (*town, *pager.PagerDuty, *demo.Replica) {
 	t.Helper()
-	tn := newTown(t, map[string]string{"policies/production-database.yaml": paged, "policies/people.yaml": pagedPeople})
+	files := map[string]string{"policies/production-database.yaml": paged, "policies/people.yaml": pagedPeople}
+	for _, m := range more {
+		maps.Copy(files, m)
+	}
+	tn := newTown(t, files)
 	pd, err := pager.NewPagerDuty(tn.Clock)
 	tn.must(err)
 	t.Cleanup(func() { _ = pd.Close() })
@@ -122,4 +127,25 @@ func TestThePagerFallsSilentBetweenMergeAndGate(t *testing.T) {
 	pd.ClearFaults()
 	tn.settle(r)
 	tn.phase(r, id, grants.PhaseApproved)
+}
+
+// A pager that hangs costs each question its time; what ends access must not
+// stand in line behind it.
+func TestAPagerThatIsSilentIsNotAskedAgainAtOnce(t *testing.T) {
+	tn, pd, r := pagedTown(t)
+	pd.Order(sandbox.Fault{Path: "/oncalls", When: sandbox.Answer, Status: http.StatusBadGateway, Times: -1})
+	for range 5 {
+		tn.ask(r, "bob", "postgres-prod", time.Hour)
+	}
+	before := len(pd.Calls())
+	tn.must(tn.sync(r))
+	if n := len(pd.Calls()) - before; n > 2 {
+		t.Errorf("five requests at one moment asked it %d times", n)
+	}
+	tn.Clock.Advance(time.Minute)
+	pd.ClearFaults()
+	tn.settle(r)
+	if n := tn.grantFiles(); n != 5 {
+		t.Errorf("%d of five were merged once it answered", n)
+	}
 }

@@ -59,9 +59,10 @@ func (b *Bot) rights(ctx context.Context, who grants.Principal, s *sight) (owner
 	asking, cancel := context.WithTimeout(ctx, rightsWithin)
 	defer cancel()
 	o, err := b.owns(asking, who, s.main, s.grant.Resource)
-	if err == nil {
+	if err == nil && (o.owner || o.security) {
 		return o, nil
 	}
+	// A pager that is silent makes nobody an owner, and no error either.
 	return ownershipOf(who, s.main.set, s.grant.Resource, b.remembered(s.main.set, s.grant.Resource)), nil
 }
 
@@ -79,8 +80,8 @@ func (b *Bot) remembered(set *policies.Set, resource string) policies.Facts {
 		}
 	}
 	for _, s := range needs.Schedules {
-		if cached, ok := b.facts.duty[s]; ok {
-			facts.Duty[s] = cached.fact
+		if duty, ok := b.facts.spoken[s]; ok {
+			facts.Duty[s] = duty
 		}
 	}
 	return facts
@@ -142,7 +143,11 @@ func (b *Bot) observeToEnd(ctx context.Context, id grants.ID) (*sight, error) {
 		return nil, fmt.Errorf("read the record: %w", err)
 	}
 	if record == nil {
-		return b.observe(ctx, id, nil)
+		s, err := b.observe(ctx, id, nil)
+		if err == nil {
+			return s, nil
+		}
+		return b.requestToEnd(ctx, id, err)
 	}
 	s := &sight{grant: record.Grant, main: b.main.lastSeen()}
 	s.Record = record
@@ -154,6 +159,18 @@ func (b *Bot) observeToEnd(ctx context.Context, id grants.ID) (*sight, error) {
 	if s.Clocks, err = b.clocks(ctx); err != nil {
 		return nil, err
 	}
+	return s, nil
+}
+
+// requestToEnd reads what the end of a request needs where it cannot be
+// judged now: whoever takes it back waits for no source of facts.
+func (b *Bot) requestToEnd(ctx context.Context, id grants.ID, cause error) (*sight, error) {
+	r, err := b.Vault.Request(ctx, id.Key())
+	if err != nil || r == nil || r.Grant.ID != id {
+		return nil, cause
+	}
+	s := &sight{grant: r.Grant, main: b.main.lastSeen()}
+	s.Request = r
 	return s, nil
 }
 

@@ -22,6 +22,11 @@ type question struct {
 	upTo string
 }
 
+// silentFor is how long a source that was silent is not asked again. Silence
+// never gives anything, and whoever waits for it keeps a worker from what
+// ends access.
+const silentFor = 10 * time.Second
+
 func emptyFacts(at time.Time) policies.Facts {
 	return policies.Facts{
 		At: at, Teams: map[policies.TeamRef]policies.Team{},
@@ -83,15 +88,22 @@ func (b *Bot) gatherDuty(ctx context.Context, needs policies.Needs, fresh time.D
 		// time of a merge, and a start about its own.
 		now := b.Now()
 		current := now.Sub(facts.At).Abs() < factFresh
-		duty, known := recall(&b.facts, b.facts.duty, s, now, fresh)
-		if !known || !current {
-			var err error
-			if duty, err = b.Pagers.OnCall(ctx, s, facts.At); err != nil {
-				return fmt.Errorf("ask who is on call by the %s: %w", s, err)
-			}
-			if current {
-				remember(&b.facts, b.facts.duty, s, duty, now)
-			}
+		duty, known := recall(&b.facts, b.facts.duty, s, now, max(fresh, silentFor))
+		if known && (duty.Silent != "" || current && now.Sub(duty.ReadAt) < fresh) {
+			facts.Duty[s] = duty
+			continue
+		}
+		duty, err := b.Pagers.OnCall(ctx, s, facts.At)
+		if err != nil {
+			return fmt.Errorf("ask who is on call by the %s: %w", s, err)
+		}
+		if current || duty.Silent != "" {
+			remember(&b.facts, b.facts.duty, s, duty, now)
+		}
+		if current && duty.Silent == "" {
+			b.facts.mu.Lock()
+			b.facts.spoken[s] = duty
+			b.facts.mu.Unlock()
 		}
 		facts.Duty[s] = duty
 	}
@@ -109,14 +121,16 @@ func (b *Bot) gatherTickets(ctx context.Context, needs policies.Needs, q questio
 			continue
 		}
 		now := b.Now()
-		ticket, known := recall(&b.facts, b.facts.tickets, ref, now, q.fresh)
-		if !known {
-			var err error
-			if ticket, err = b.Tickets.Ticket(ctx, ref); err != nil {
-				return fmt.Errorf("ask %s for the ticket %s: %w", tracker.Title(), ref.Key, err)
-			}
-			remember(&b.facts, b.facts.tickets, ref, ticket, now)
+		ticket, known := recall(&b.facts, b.facts.tickets, ref, now, max(q.fresh, silentFor))
+		if known && (ticket.Silent != "" || now.Sub(ticket.ReadAt) < q.fresh) {
+			facts.Tickets[ref] = ticket
+			continue
 		}
+		ticket, err := b.Tickets.Ticket(ctx, ref)
+		if err != nil {
+			return fmt.Errorf("ask %s for the ticket %s: %w", tracker.Title(), ref.Key, err)
+		}
+		remember(&b.facts, b.facts.tickets, ref, ticket, now)
 		facts.Tickets[ref] = ticket
 	}
 	return nil

@@ -86,15 +86,27 @@ func (b *Bot) judgeLanding(ctx context.Context, id grants.ID, m *mainSight, c wo
 	if j.verdict.Ruling == grants.Ask && len(j.count.Blocked) == 0 && b.maySeeMore(c) {
 		return nil, fmt.Errorf("pull request %d does not show the approvals of %s yet", number, id)
 	}
-	if j.verdict.Ruling != grants.Yes && len(j.decision.Silent) > 0 {
+	if why := silentAbout(j); why != "" {
 		// Nobody is refused because a pager or a tracker is down; nobody is
 		// given anything either.
-		return nil, fmt.Errorf("judge %s after its merge: %s", id, strings.Join(j.decision.Silent, "; "))
+		return nil, fmt.Errorf("judge %s after its merge: %s", id, why)
 	}
 	if j.verdict.Ruling == grants.Ask {
 		return j.no(j.verdict.Rule, "it was merged without the approvals it needs"), nil
 	}
 	return j, b.checkTeams(j, c.Message)
+}
+
+// silentAbout says which sources were silent that may have kept the verdict
+// from being yes: about the request itself, or about who may approve it.
+func silentAbout(j *judgement) string {
+	switch j.verdict.Ruling {
+	case grants.Yes:
+		return ""
+	case grants.Ask:
+		return silentSources(j.facts)
+	}
+	return strings.Join(j.decision.Silent, "; ")
 }
 
 // checkMerge demands that the bot itself made this commit out of this pull

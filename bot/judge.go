@@ -340,7 +340,14 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 	if len(r.Approvers) == 0 {
 		return grants.Verdict{Ruling: grants.Yes, Rule: r.Rule}, nil
 	}
-	facts, err := b.gather(ctx, m.set, question{grant: r.Grant, at: r.StartsAt})
+	consented, err := b.mergedAt(ctx, m, r)
+	if err != nil {
+		return grants.Verdict{}, err
+	}
+	// Memberships are those of now, duties those of the consent: whoever was
+	// on duty then is not asked to be so for ever. What was given without
+	// review since counts as well, so that nothing is allowed by its absence.
+	facts, err := b.gather(ctx, m.set, question{grant: r.Grant, at: consented, upTo: m.tip})
 	if err != nil {
 		return grants.Verdict{}, err
 	}
@@ -363,6 +370,25 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 		return grants.Verdict{Why: why + ", and nothing is issued on what cannot be checked"}, nil
 	}
 	return grants.Verdict{Ruling: grants.No, Rule: r.Rule, Why: "somebody who approved this may no longer approve it; ask anew"}, nil
+}
+
+// mergedAt returns when a grant was merged. One without a start begins then.
+func (b *Bot) mergedAt(ctx context.Context, m *mainSight, r *grants.Record) (time.Time, error) {
+	if r.Grant.Start.IsZero() {
+		return r.StartsAt, nil
+	}
+	b.given.mu.Lock()
+	defer b.given.mu.Unlock()
+	if _, read := b.given.merged[r.Commit]; !read {
+		if err := b.readUses(ctx, m.tip); err != nil {
+			return time.Time{}, err
+		}
+	}
+	at, read := b.given.merged[r.Commit]
+	if !read {
+		return time.Time{}, fmt.Errorf("find the merge of %s: the default branch does not hold %s", r.Grant.ID, r.Commit)
+	}
+	return at, nil
 }
 
 // judgeStart judges clock facts again when a scheduled grant starts.

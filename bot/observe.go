@@ -364,6 +364,9 @@ func (b *Bot) readPull(ctx context.Context, number int) (world.Pull, error) {
 func (b *Bot) observeLanding(ctx context.Context, id grants.ID, s *sight, c world.Commit) error {
 	s.landed = c
 	s.Landing = &grants.Landing{Commit: c.Hash, LandedAt: c.Time}
+	if s.Request != nil && s.Request.By != "" {
+		return nil // it was taken back: whatever the judgement were, it is refused
+	}
 	j, err := b.judgeLanding(ctx, id, s.main, c)
 	if err != nil {
 		if b.Now().Sub(c.Time).Abs() >= alertAfter {

@@ -20,6 +20,7 @@ type useLog struct {
 	mu      sync.Mutex
 	tip     string         // the commit up to which it was read
 	ordinal map[string]int // of every commit that was read
+	merged  map[string]time.Time
 	entries []useEntry
 	open    map[string]int // path to the entry whose file stands there
 }
@@ -72,7 +73,7 @@ func (b *Bot) readUses(ctx context.Context, upTo string) error {
 		return fmt.Errorf("read what was given without review: %w", err)
 	}
 	if l.tip == "" {
-		l.entries, l.ordinal, l.open = nil, map[string]int{}, map[string]int{}
+		l.entries, l.ordinal, l.open, l.merged = nil, map[string]int{}, map[string]int{}, map[string]time.Time{}
 	}
 	for _, c := range commits {
 		if err := b.readUse(ctx, c); err != nil {
@@ -87,7 +88,7 @@ func (b *Bot) readUses(ctx context.Context, upTo string) error {
 func (b *Bot) readUse(ctx context.Context, c world.Commit) error {
 	l := &b.given
 	ordinal := len(l.ordinal) + 1
-	l.ordinal[c.Hash] = ordinal
+	l.ordinal[c.Hash], l.merged[c.Hash] = ordinal, c.Time
 	allowed := strings.EqualFold(trailer(c.Message, "Tac-Decision"), policies.Allow.String())
 	for _, change := range c.Changes {
 		if i, stands := l.open[change.Path]; stands {

@@ -234,7 +234,7 @@ func (c *counter) approve(st *standing) {
 // which role. Who may hold it is barred: a doubt gives nobody a voice.
 func (c *counter) barred(id int64) (role string, barred bool) {
 	for _, name := range c.decision.NeverApprovers {
-		if c.set.holds(c.set.roles[name], id, c.facts) != No {
+		if r := c.set.roles[name]; r == nil || c.set.holds(r, id, c.facts) != No {
 			return name, true
 		}
 	}

@@ -418,3 +418,39 @@ func TestEachPolicyCountsByItself(t *testing.T) {
 		t.Errorf("dana for both: %+v", c)
 	}
 }
+
+// A guardrail bars by role. Where the role is in doubt, or was renamed away,
+// it bars all the same: a misspelt name must not open it.
+func TestWhomAGuardrailBarsApprovesNothing(t *testing.T) {
+	const rail = "kind: Guardrail\nmetadata: {name: wall}\nspec: {resources: ['*'], never_approvers: [ROLE]}\n"
+	for _, tt := range []struct {
+		claim, role string
+		known       bool
+		satisfied   bool
+	}{
+		{"another role bars nobody here", "on-call", true, true},
+		{"who holds the role is barred", "team-lead", true, false},
+		{"who may hold it is barred", "dba-team", false, false},
+		{"who is known not to hold it is not", "dba-team", true, true},
+		{"a role that is not there bars everybody", "contractrs", true, false},
+	} {
+		s := acme(t, doc("rail.yaml", strings.Replace(rail, "ROLE", tt.role, 1)))
+		f := facts(at(t, "2026-11-24 10:00:00"))
+		d := s.Evaluate(ask(bob, 2*hour), f)
+		if tt.role == "contractrs" {
+			if d.Outcome != Deny {
+				t.Errorf("%s: %s", tt.claim, d.Outcome)
+			}
+			d = acme(t).Evaluate(ask(bob, 2*hour), f)
+			d.NeverApprovers = []string{tt.role}
+		}
+		if !tt.known {
+			delete(f.Teams, dbas)
+		}
+		p := Proposal{Head: headSHA, Requester: bob}
+		c := s.CountApprovals(d, p, []Review{{ID: 1, User: dana, UserType: "User", State: ReviewApproved, CommitID: headSHA}}, f)
+		if c.Satisfied != tt.satisfied {
+			t.Errorf("%s: satisfied is %t: %+v", tt.claim, c.Satisfied, c)
+		}
+	}
+}

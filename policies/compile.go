@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (c *compiler) file(f File) {
 		case !ok:
 			c.fault(n.Pos(), "kind", "the key kind is missing; expected one of %s", strings.Join(kinds, ", "))
 		case kind.V == kindTest:
-			c.fault(kind.Pos, "kind", misplaced, strictyaml.Quote(kind.V))
+			c.fault(kind.Pos, "kind", misplaced+"; move this file to policies/tests/", strictyaml.Quote(kind.V))
 		default:
 			c.document(n, kind)
 		}
@@ -112,6 +113,9 @@ func (c *compiler) document(n strictyaml.Node, kind strictyaml.Value[string]) {
 func read[S any](c *compiler, n strictyaml.Node, compile func(name string, pos strictyaml.Pos, spec *S)) {
 	var doc document[S]
 	if errs := n.Decode(&doc); len(errs) > 0 {
+		for _, e := range errs {
+			e.Message += wayOut(e.Message)
+		}
 		c.errors("schema", errs)
 		return
 	}
@@ -124,6 +128,27 @@ func read[S any](c *compiler, n strictyaml.Node, compile func(name string, pos s
 	name := checked(c, "metadata.name", doc.Metadata.Name, grants.CheckName)
 	c.unique(doc.Kind.V, name, doc.Metadata.Name.Pos)
 	compile(name, doc.Metadata.Name.Pos, &doc.Spec)
+}
+
+var (
+	quotedNumber = regexp.MustCompile(`: expected a whole number, found the text "[0-9]+"$`)
+	inWeeks      = regexp.MustCompile(`: "([0-9]{1,3})w" is not a duration`)
+)
+
+// wayOut says what to write in the place of something that is easily taken
+// for right; "" where nothing is known.
+func wayOut(mistake string) string {
+	if strings.HasPrefix(mistake, "spec.resource: expected a text, found a list") {
+		return "; for several write resources: [a, b]"
+	}
+	if quotedNumber.MatchString(mistake) {
+		return "; write it without quotes"
+	}
+	if m := inWeeks.FindStringSubmatch(mistake); m != nil {
+		weeks, _ := strconv.Atoi(m[1]) // three digits at most
+		return fmt.Sprintf("; weeks are not known; write %dd", 7*weeks)
+	}
+	return ""
 }
 
 // checked returns a written value, noting the mistake at its place.
@@ -211,6 +236,11 @@ func (c *compiler) policy(name string, pos strictyaml.Pos, spec *policySpec) {
 var patternForm = regexp.MustCompile(`^[a-z0-9*-]{1,63}$`)
 
 func (c *compiler) targets(pos strictyaml.Pos, spec *policySpec) []target {
+	if spec.Resource.Set && spec.Resources.Set {
+		if pos = spec.Resources.Pos; spec.Resource.Pos.Line > pos.Line || spec.Resource.Pos.Line == pos.Line && spec.Resource.Pos.Column > pos.Column {
+			pos = spec.Resource.Pos
+		}
+	}
 	if spec.Resource.Set == spec.Resources.Set {
 		c.fault(pos, "value", "spec: write either resource or resources, which say what the policy is about")
 	}

@@ -31,6 +31,7 @@ type condition struct {
 
 // hoursRule wants the clock to be within a calendar.
 type hoursRule struct {
+	key      string // the one that was written: business_hours_only or calendar
 	name     string
 	pos      strictyaml.Pos
 	calendar *calendar // nil: there is no such calendar, and the rule never holds
@@ -87,12 +88,16 @@ func (c *condition) asksNothing() bool {
 
 func (c *compiler) hoursRule(key string, spec *conditionSpec) *hoursRule {
 	if !spec.Calendar.Set {
-		return &hoursRule{name: "default", pos: spec.BusinessHoursOnly.Pos}
+		return &hoursRule{key: "business_hours_only", name: "default", pos: spec.BusinessHoursOnly.Pos}
 	}
 	if spec.BusinessHoursOnly.Set && !spec.BusinessHoursOnly.V {
 		c.fault(spec.BusinessHoursOnly.Pos, "value", "%s: names a calendar and says business_hours_only: false; keep one of the two", key)
 	}
-	return &hoursRule{name: checked(c, key+".calendar", spec.Calendar, grants.CheckName), pos: spec.Calendar.Pos}
+	written := "business_hours_only"
+	if !spec.BusinessHoursOnly.Set {
+		written = "calendar"
+	}
+	return &hoursRule{key: written, name: checked(c, key+".calendar", spec.Calendar, grants.CheckName), pos: spec.Calendar.Pos}
 }
 
 // names returns a list of names that are not roles.
@@ -188,7 +193,7 @@ type inHours struct {
 	rule *hoursRule
 }
 
-func (*inHours) key() string                   { return "business_hours_only" }
+func (t *inHours) key() string                 { return t.rule.key }
 func (t *inHours) text(j *Judge) (_, _ string) { return j.hoursText(t.rule) }
 func (t *inHours) holds(j *Judge) Truth {
 	if j.facts.At.IsZero() {
@@ -262,14 +267,18 @@ func (t *usedLess) holds(j *Judge) Truth {
 
 func (t *usedLess) count(j *Judge) (n int) {
 	for i := range j.facts.Uses.Grants {
-		u := &j.facts.Uses.Grants[i]
-		switch {
-		case t.person && u.Person != j.req.Requester.ID, !t.person && u.Resource != j.req.Resource:
-		case t.daily && u.ofDay(j.facts.At), !t.daily && u.live(j.facts.At):
+		if t.counts(j, &j.facts.Uses.Grants[i]) {
 			n++
 		}
 	}
 	return n
+}
+
+func (t *usedLess) counts(j *Judge, u *Use) bool {
+	if t.person && u.Person != j.req.Requester.ID || !t.person && u.Resource != j.req.Resource {
+		return false
+	}
+	return t.daily && u.ofDay(j.facts.At) || !t.daily && u.live(j.facts.At)
 }
 
 func (t *usedLess) text(j *Judge) (observed, wanted string) {

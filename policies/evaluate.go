@@ -39,10 +39,21 @@ func (s *Set) Evaluate(req Request, f Facts) Decision {
 		d.Needs = j.needs()
 	}
 	if d.Outcome != Allow {
+		if len(j.trace.silent) > 0 && !j.matters(suppositions{answered: true}, a.Outcome) {
+			j.trace.silent = nil
+		}
 		d.Silent = j.trace.silent
 		d.Nearest = j.nearest(a.Outcome)
 	}
 	return d
+}
+
+// matters reports whether the outcome could have been a better one, had the
+// judge known what is supposed.
+func (j *Judge) matters(s suppositions, asked Outcome) bool {
+	k := j.set.Judge()
+	k.suppose = s
+	return k.Decide(j.req, j.facts).Outcome > asked
 }
 
 // ruleInvalid is the rule of every decision by a set that did not load.
@@ -71,6 +82,7 @@ type Judge struct {
 type suppositions struct {
 	ticket   bool // a ticket that satisfies whatever is asked of tickets
 	answered bool // sources that were silent had answered, and in the requester's favour
+	known    bool // whatever is not known were so, and in the requester's favour
 }
 
 // trace collects what Evaluate tells besides the answer.
@@ -178,7 +190,7 @@ func (j *Judge) demand(st *step) {
 // where they are kept.
 func (j *Judge) look(st *step) Truth {
 	t := st.holds(j)
-	if t == Unknown && j.suppose.answered && st.silent(j) != "" {
+	if t == Unknown && (j.suppose.known || j.suppose.answered && st.silent(j) != "") {
 		t = Yes
 	}
 	j.holds = append(j.holds, t)
@@ -237,15 +249,15 @@ func (j *Judge) condition(c *condition) Truth {
 
 // both is the truth of "a and b"; what is known not to hold outweighs a doubt.
 func both(a, b Truth) Truth {
-	return bothOf[(a<<2|b)&15]
+	return bothOf[a&3][b&3]
 }
 
 // A table, since in the middle of a decision nobody can guess which way a
 // branch will go, the processor's predictor least of all.
-var bothOf = [16]Truth{
-	Unknown<<2 | Unknown: Unknown, Unknown<<2 | No: No, Unknown<<2 | Yes: Unknown,
-	No<<2 | Unknown: No, No<<2 | No: No, No<<2 | Yes: No,
-	Yes<<2 | Unknown: Unknown, Yes<<2 | No: No, Yes<<2 | Yes: Yes,
+var bothOf = [4][4]Truth{
+	Unknown: {Unknown: Unknown, No: No, Yes: Unknown},
+	No:      {Unknown: No, No: No, Yes: No},
+	Yes:     {Unknown: Unknown, No: No, Yes: Yes},
 }
 
 // ceiling is the longest that anybody may have the resource.

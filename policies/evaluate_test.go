@@ -356,7 +356,7 @@ func TestEveryFieldOfACondition(t *testing.T) {
 	d := s.Evaluate(on(ask(grace, hour)), facts(at(t, "2026-11-24 10:00:00")))
 	for _, want := range []Reason{
 		{"tracked-may", "ticket.tracker", No, "no ticket", "a ticket that Jira knows"},
-		{"nightly-may", "business_hours_only", No, "there is no calendar nights", "within the calendar nights"},
+		{"nightly-may", "calendar", No, "there is no calendar nights", "within the calendar nights"},
 	} {
 		if !slices.Contains(d.Reasons, want) {
 			t.Errorf("the trace lacks %+v", want)

@@ -32,18 +32,17 @@ func (c *compiler) expressed(key string, v strictyaml.Value[string]) *expressed 
 	return &expressed{program: program, pos: v.Pos}
 }
 
-// link finds the roles that an expression may ask for. It names them as texts
-// that can be made as it runs, so that may be any.
+// link finds the roles whose holding can matter to the expression: those that
+// it looks for by name, or any.
 func (t *expressed) link(s *Set) {
 	if t.program == nil {
 		return
 	}
-	asks := func(use string) bool { return use == "requester" || use == "requester.roles" }
-	if !slices.ContainsFunc(t.program.Uses(), asks) {
-		return
-	}
-	for _, r := range s.roles {
-		t.roles = append(t.roles, r)
+	named, all := t.program.Roles()
+	for name, r := range s.roles {
+		if all || slices.Contains(named, name) {
+			t.roles = append(t.roles, r)
+		}
 	}
 	slices.SortFunc(t.roles, func(a, b *role) int { return strings.Compare(a.name, b.name) })
 }

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,10 @@ func TestAnExpressionAboutRolesIsInDoubtWhereOneIs(t *testing.T) {
 	if r := d.Reasons[len(d.Reasons)-2]; r.Holds != Unknown || r.Observed != "unknown: it is not known whether bob has developer" {
 		t.Errorf("%+v", r)
 	}
+	if n := s.Needs("wiki"); !slices.Equal(n.Teams, []TeamRef{developers}) {
+		t.Errorf("the expression asks for one role, and these teams are read: %v", n.Teams)
+	}
+	s = acme(t, doc("wiki.yaml", strings.ReplaceAll(expressing, "EXPRESSION", `requester.roles.exists(r, r == 'developer')`)))
 	if n := s.Needs("wiki"); len(n.Teams) < 2 {
 		t.Errorf("the expression may ask for any role, and these teams are read: %v", n.Teams)
 	}

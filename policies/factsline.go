@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -105,6 +106,14 @@ func (f Facts) Line() string {
 		return cmp.Or(cmp.Compare(a.Tracker, b.Tracker), cmp.Compare(a.Key, b.Key))
 	})
 	line, err := json.Marshal(w)
+	if err == nil && bytes.Contains(line, []byte(`\ufffd`)) {
+		// What is no UTF-8 is written as this escape, but read and written
+		// again as the sign itself: only that is canonical.
+		var read writtenFacts
+		if err = json.Unmarshal(line, &read); err == nil {
+			line, err = json.Marshal(read)
+		}
+	}
 	if err != nil {
 		return "{}" // plain values always encode; an empty object is refused by whoever reads it
 	}
@@ -119,20 +128,39 @@ func (u Uses) written() *writtenUses {
 	for _, use := range u.Grants {
 		w.Grants = append(w.Grants, writtenUse{use.Grant, use.Person, use.Resource, stamp(use.ApprovedAt), stamp(use.Until)})
 	}
-	slices.SortFunc(w.Grants, func(a, b writtenUse) int { return cmp.Compare(a.Grant, b.Grant) })
+	slices.SortStableFunc(w.Grants, func(a, b writtenUse) int { return cmp.Compare(a.Grant, b.Grant) })
 	return w
 }
 
-// stamp is a time as facts hold it, to the second; "" for none.
+// The first and the last time that facts can hold: RFC 3339 has four digits
+// for the year, and the second before the first one stands for no time.
+var (
+	firstStamp = time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC)
+	lastStamp  = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+)
+
+// stamp is a time as facts hold it, to the second; "" for none. A time that
+// facts cannot hold becomes the nearest that they can: no decision tells the
+// two apart, while a line without it, or one that ParseFacts refuses, would
+// not decide the same again.
 func stamp(t time.Time) string {
-	if t.IsZero() {
+	switch {
+	case t.IsZero():
 		return ""
+	case t.Before(firstStamp):
+		t = firstStamp
+	case t.After(lastStamp):
+		t = lastStamp
 	}
 	return t.UTC().Format(time.RFC3339)
 }
 
-// ParseFacts reads what Facts.Line wrote. Whatever it cannot make sense of is
-// an error: a fact that is half understood would be another fact.
+// ParseFacts reads what Facts.Line wrote, of this version or an earlier one.
+// Whatever it cannot make sense of is an error: a fact that is half understood
+// would be another fact. So is a line that Facts.Line would write in another
+// way, since JSON lets one text be read in several: a key that stands there
+// twice, or in capitals, must not mean one thing to tac and another to whoever
+// audits it.
 func ParseFacts(line string) (Facts, error) {
 	var w writtenFacts
 	dec := json.NewDecoder(strings.NewReader(line))
@@ -140,13 +168,13 @@ func ParseFacts(line string) (Facts, error) {
 	if err := dec.Decode(&w); err != nil {
 		return Facts{}, fmt.Errorf("read facts: %w", err)
 	}
-	if dec.More() {
-		return Facts{}, errors.New("read facts: there is more after the JSON object")
-	}
 	r := factsReader{facts: Facts{Teams: map[TeamRef]Team{}, Duty: map[Schedule]Duty{}, Tickets: map[TicketRef]Ticket{}}}
 	r.read(&w)
 	if r.err != nil {
 		return Facts{}, fmt.Errorf("read facts: %w", r.err)
+	}
+	if r.facts.Line() != strings.TrimSpace(line) {
+		return Facts{}, errors.New("read facts: these facts are not in the form that tac writes")
 	}
 	return r.facts, nil
 }

@@ -128,6 +128,9 @@ func (r *resource) neverApprovers() []string {
 func (r *resource) mayApprove(s *Set, p *person, f *Facts, ever bool) bool {
 	for _, g := range r.guardrails {
 		for _, ref := range g.neverApprovers.refs {
+			if ref.role == nil {
+				return false // whoever was meant: nobody is let through by a misspelt name
+			}
 			if ever && ref.role.member(p, f) == Yes || !ever && s.heldBy(ref.role, p, f) != No {
 				return false
 			}

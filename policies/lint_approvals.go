@@ -14,7 +14,7 @@ var approvalChecks = []check{
 	{Rule{"approval/no-manager", SeverityWarning, "people may ask whom nobody could approve, since they have no manager",
 		"`manager` is the requester's own manager in People. Give them one, or name another role beside `manager`."}, managerless},
 	{Rule{"approval/asleep", SeverityWarning, "at night everything is for review, and no approver is on duty",
-		"No condition holds outside of business hours, and fewer than five people could approve, none of them by a rotation, a pager or a team. Name a role with a rotation as approver, as an escalation or in a condition, or write break_glass."}, asleep},
+		"No condition holds outside of business hours, and fewer than five people could approve, none of them by a rotation, a pager or a team. Name a role with a rotation as approver, as an escalation or in a condition."}, asleep},
 	{Rule{"approval/peers", SeverityWarning, "whoever approves also asks: nobody looks from outside",
 		"Two people who approve each other, or approvers who are all allowed without review themselves, are no second pair of eyes. Name an approver role whose members do not ask."}, peers},
 	{Rule{"approval/same-escalation", SeverityWarning, "a request escalates to a role that is asked already",
@@ -154,14 +154,14 @@ const enoughAwake = 5
 
 func asleep(l *linter) {
 	for _, p := range l.set.policies {
-		if p.approval == nil || len(p.breakGlass.refs) > 0 || l.opensAtNight(p) {
+		if p.approval == nil || l.opensAtNight(p) {
 			continue
 		}
 		roles := roleList{refs: slices.Concat(p.approval.roles.refs, p.approval.escalate.refs)}
 		who := l.holdersOf(roles)
 		duty := slices.ContainsFunc(roles.refs, func(ref roleRef) bool { return ref.role.hasDuty() })
 		if n := len(who.ids); !duty && !who.open && 0 < n && n < enoughAwake {
-			l.find(p.approval.roles.pos, "%s: at night everything is for review, and of the %s who could approve nobody is on duty by a rotation or a pager; name such a role here, in escalate or in a condition, or write break_glass", p.name, countPeople(n))
+			l.find(p.approval.roles.pos, "%s: at night everything is for review, and of the %s who could approve nobody is on duty by a rotation or a pager; name such a role here, in escalate or in a condition", p.name, countPeople(n))
 		}
 	}
 }

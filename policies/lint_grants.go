@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tigeraccess/tac/grants"
@@ -141,9 +142,14 @@ func ungovernedGrants(l *linter) {
 
 func strangersGrants(l *linter) {
 	l.eachGrant(func(g *granted) {
-		if l.set.people.byID[g.Requester.ID] == nil {
-			l.find(g.at("requester"), "%s (GitHub id %d) is not in People", g.Requester, g.Requester.ID)
+		if l.set.people.byID[g.Requester.ID] != nil {
+			return
 		}
+		if p := l.set.people.byLogin[strings.ToLower(g.Requester.GitHub)]; p != nil {
+			l.find(g.at("requester"), "%s is %d in People, not %d", p.GitHub, p.ID, g.Requester.ID)
+			return
+		}
+		l.find(g.at("requester"), "%s (GitHub id %d) is not in People", g.Requester, g.Requester.ID)
 	})
 }
 

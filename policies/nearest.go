@@ -93,7 +93,11 @@ func (j *Judge) advice(asked Outcome) string {
 		if why := j.guardrailHint(); why != "" {
 			return why + ": " + wait
 		}
-		return fmt.Sprintf("nothing lets %s have %s without review: %s", j.req.Requester, j.req.Resource, wait)
+		known := ""
+		if j.matters(suppositions{known: true}, asked) {
+			known = "as far as is known, "
+		}
+		return fmt.Sprintf("%snothing lets %s have %s without review: %s", known, j.req.Requester, j.req.Resource, wait)
 	case review != nil:
 		return fmt.Sprintf("%s: %s", andList(review.problems), wait)
 	}
@@ -130,10 +134,16 @@ type way struct {
 func (j *Judge) search(asked Outcome) (allow, review *way) {
 	for _, c := range j.changes() {
 		k, after := j.with(c)
-		if after.Outcome == Deny || !c.at.IsZero() && !j.waitHelps(k) {
+		if after.Outcome == Deny {
 			continue
 		}
-		w := j.describe(c, k)
+		met := k.met()
+		if !c.at.IsZero() {
+			if met = j.awaited(met); len(met) == 0 {
+				continue
+			}
+		}
+		w := j.describe(c, met)
 		if after.Outcome == Allow {
 			return w, review
 		}
@@ -144,10 +154,24 @@ func (j *Judge) search(asked Outcome) (allow, review *way) {
 	return nil, review
 }
 
-// waitHelps reports whether the later time helps because a calendar opens or
-// a limit is free again, and not by chance, say because a rotation has moved on.
-func (j *Judge) waitHelps(after *Judge) bool {
-	return slices.ContainsFunc(after.verdicts, func(v verdict) bool { return j.closedFor(v.allowed) != nil || j.usedUp(v.allowed) != nil })
+// met returns the conditions of all policies that hold, not only those that
+// allowed first.
+func (j *Judge) met() (met []*condition) {
+	for _, v := range j.verdicts {
+		for i := range v.policy.conditions {
+			if c := &v.policy.conditions[i]; j.condition(c) == Yes {
+				met = append(met, c)
+			}
+		}
+	}
+	return met
+}
+
+// awaited returns those that time alone keeps from holding: a calendar that
+// opens, a limit that is free again. That a rotation will have moved on is
+// chance, and nothing to wait for.
+func (j *Judge) awaited(met []*condition) []*condition {
+	return slices.DeleteFunc(met, func(c *condition) bool { return j.closedFor(c) == nil && j.usedUp(c) == nil })
 }
 
 // usedUp returns the limit that stops a condition now; nil where none does.
@@ -167,6 +191,9 @@ func (j *Judge) usedUp(c *condition) *usedLess {
 func (t *usedLess) frees(j *Judge) (times []time.Time) {
 	for i := range j.facts.Uses.Grants {
 		u := &j.facts.Uses.Grants[i]
+		if !t.counts(j, u) {
+			continue
+		}
 		free := u.Until
 		if t.daily {
 			free = u.ApprovedAt.Add(perDay)
@@ -231,6 +258,9 @@ func (j *Judge) changes() []change {
 		}
 	}
 	named := j.namesTicket()
+	durations, tickets, reasons = distinct(durations, cmp.Compare), distinct(tickets, compareBool), distinct(reasons, compareBool)
+	times = distinct(times, time.Time.Compare)
+	times = times[:min(len(times), mostTimes)]
 	var all []change
 	for _, answered := range answers {
 		for _, r := range reasons {
@@ -248,6 +278,15 @@ func (j *Judge) changes() []change {
 	return all[1:] // the first changes nothing
 }
 
+// mostTimes is how many times are tried, the nearest first: whoever has to
+// wait longer than for so many openings is told to wait for people.
+const mostTimes = 12
+
+func distinct[T comparable](list []T, compare func(a, b T) int) []T {
+	slices.SortFunc(list, compare)
+	return slices.Compact(list)
+}
+
 // ticketMissing reports whether another ticket might satisfy the condition.
 func (j *Judge) ticketMissing(c *condition) bool {
 	return slices.ContainsFunc(c.tests, func(st step) bool {
@@ -259,8 +298,9 @@ func (j *Judge) ticketMissing(c *condition) bool {
 	})
 }
 
-// describe says what stood in the way, and what to do about it.
-func (j *Judge) describe(c change, after *Judge) *way {
+// describe says what stood in the way of the conditions that would be met,
+// and what to do about it.
+func (j *Judge) describe(c change, met []*condition) *way {
 	w := &way{}
 	w.size, _ = c.size()
 	add := func(problem, fix string) {
@@ -273,27 +313,27 @@ func (j *Judge) describe(c change, after *Judge) *way {
 		add("there is no reason", "give a reason")
 	}
 	if c.duration != 0 {
-		add(j.overText(c.duration, after), "ask for "+grants.FormatDuration(c.duration))
+		add(j.overText(c.duration, met), "ask for "+grants.FormatDuration(c.duration))
 	}
 	if c.ticket || c.another {
-		add(j.ticketProblem(after))
+		add(j.ticketProblem(met))
 	}
 	if !c.at.IsZero() {
-		add(j.waitText(c, after))
+		add(j.waitText(c, met))
 	}
 	return w
 }
 
 // waitText says what to wait for, and until when.
-func (j *Judge) waitText(c change, after *Judge) (problem, fix string) {
-	for _, v := range after.verdicts {
-		if cal := j.closedFor(v.allowed); cal != nil {
+func (j *Judge) waitText(c change, met []*condition) (problem, fix string) {
+	for _, m := range met {
+		if cal := j.closedFor(m); cal != nil {
 			return fmt.Sprintf("it is outside business hours (%s)", cal),
 				fmt.Sprintf("ask again from %s %s", c.at.In(cal.zone).Format("Mon 2006-01-02 15:04"), cal.zone)
 		}
 	}
-	for _, v := range after.verdicts {
-		if used := j.usedUp(v.allowed); used != nil {
+	for _, m := range met {
+		if used := j.usedUp(m); used != nil {
 			observed, wanted := used.text(j)
 			return fmt.Sprintf("%s (%s)", observed, wanted), "ask again from " + timeText(c.at)
 		}
@@ -301,16 +341,16 @@ func (j *Judge) waitText(c change, after *Judge) (problem, fix string) {
 	return "it is too early", "ask again from " + timeText(c.at)
 }
 
-func (j *Judge) ticketProblem(after *Judge) (problem, fix string) {
+func (j *Judge) ticketProblem(met []*condition) (problem, fix string) {
 	var patterns []string
-	for _, v := range after.verdicts {
-		if v.allowed != nil && v.allowed.ticket != nil && v.allowed.ticket.pattern != nil && !slices.Contains(patterns, v.allowed.ticket.written) {
-			patterns = append(patterns, v.allowed.ticket.written)
+	for _, c := range met {
+		if c.ticket != nil && c.ticket.pattern != nil && !slices.Contains(patterns, c.ticket.written) {
+			patterns = append(patterns, c.ticket.written)
 		}
 	}
 	problem, fix = "there is no ticket", "name a ticket"
 	if j.namesTicket() {
-		problem, fix = j.ticketWrong(after), "name another ticket"
+		problem, fix = j.ticketWrong(met), "name another ticket"
 	} else if j.req.Ticket != "" {
 		problem = j.ticketText()
 	}
@@ -322,12 +362,9 @@ func (j *Judge) ticketProblem(after *Judge) (problem, fix string) {
 
 // ticketWrong says what is wrong with the ticket that was named, by the tests
 // of the conditions that another ticket would meet.
-func (j *Judge) ticketWrong(after *Judge) string {
-	for _, v := range after.verdicts {
-		if v.allowed == nil {
-			continue
-		}
-		for _, st := range v.allowed.tests {
+func (j *Judge) ticketWrong(met []*condition) string {
+	for _, c := range met {
+		for _, st := range c.tests {
 			if t, ok := st.test.(*tracked); ok && t.holds(j) == No {
 				observed, wanted := t.text(j)
 				return observed + " (wanted: " + wanted + ")"
@@ -338,19 +375,19 @@ func (j *Judge) ticketWrong(after *Judge) string {
 }
 
 // overText says which bound the asked duration is over.
-func (j *Judge) overText(bound time.Duration, after *Judge) string {
+func (j *Judge) overText(bound time.Duration, met []*condition) string {
 	asked, most := grants.FormatDuration(j.req.Duration), grants.FormatDuration(bound)
 	if j.req.Duration < bound {
 		return fmt.Sprintf("%s is under the %s that a grant lasts at least", asked, most)
 	}
-	for _, v := range after.verdicts {
-		if v.allowed != nil && v.allowed.maxDuration == bound {
-			return fmt.Sprintf("%s is over the %s that %s without review", asked, most, j.whoGets(v.allowed))
+	for _, c := range met {
+		if c.maxDuration == bound {
+			return fmt.Sprintf("%s is over the %s that %s without review", asked, most, j.whoGets(c))
 		}
 	}
-	for _, v := range after.verdicts {
-		if v.policy.maxDuration == bound {
-			return fmt.Sprintf("%s is over the %s that %s allows anybody", asked, most, v.policy.name)
+	for _, p := range j.res.policies {
+		if p.maxDuration == bound {
+			return fmt.Sprintf("%s is over the %s that %s allows anybody", asked, most, p.name)
 		}
 	}
 	for _, g := range j.res.guardrails {

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,6 +66,24 @@ func (s *Set) PersonBySlack(id string) (Person, bool) {
 		return Person{}, false
 	}
 	return found(s.people.bySlack[id])
+}
+
+// LoginMeant returns the login in People that an unknown one most resembles.
+func (s *Set) LoginMeant(login string) (string, bool) {
+	best, ok := strictyaml.Nearest(strings.ToLower(login), slices.Sorted(maps.Keys(s.people.byLogin)))
+	if !ok {
+		return "", false
+	}
+	return s.people.byLogin[best].GitHub, true
+}
+
+// CheckRole returns an error that says what could have been meant unless
+// there is a role of that name.
+func (s *Set) CheckRole(name string) error {
+	if s.roles[name] == nil {
+		return fmt.Errorf("there is no role %.70s%s", name, meant(name, s.roles))
+	}
+	return nil
 }
 
 func found(p *person) (Person, bool) {

@@ -176,7 +176,7 @@ var docs = map[string]string{
 	"PolicyTest.given.uses[].resource":    "What was given.",
 	"PolicyTest.given.uses[].approved":    "When it was approved.",
 	"PolicyTest.given.uses[].until":       "When it ends, or ended.",
-	"PolicyTest.given.silent":             "Sources that do not answer: pagerduty, opsgenie, a tracker, or a team.",
+	"PolicyTest.given.silent":             "Sources that do not answer: pagerduty, opsgenie, a tracker, teams or uses.",
 
 	"PolicyTest.when.requester":   "The GitHub login of who asks.",
 	"PolicyTest.when.resource":    "What for.",

@@ -62,8 +62,8 @@ type Mismatch struct {
 }
 
 // Run judges the cases whose file and name ("policies/tests/x.yaml: on-call
-// gets 4h") match, all where match is nil, and returns those that fail and
-// how many were run.
+// gets 4h") match, all where match is nil, and returns those that fail, in
+// the order in which they are written, and how many were run.
 func (s *Suite) Run(set *Set, match func(name string) bool) (failures []Failure, run int) {
 	j := set.Judge()
 	for i := range s.cases {
@@ -76,6 +76,7 @@ func (s *Suite) Run(set *Set, match func(name string) bool) (failures []Failure,
 			failures = append(failures, c.failure(set))
 		}
 	}
+	slices.SortStableFunc(failures, func(a, b Failure) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
 	return failures, run
 }
 

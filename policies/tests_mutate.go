@@ -365,7 +365,8 @@ func (r *resource) sayTests(b *strings.Builder) {
 				b.WriteString(" " + c.hours.name)
 			}
 			for _, st := range c.tests {
-				if st.key() != "require_ticket" || c.ticket == nil {
+				told := c.hours != nil && st.key() == c.hours.key // by the calendar's name
+				if !told && (st.key() != "require_ticket" || c.ticket == nil) {
 					b.WriteString(" " + st.key())
 				}
 			}

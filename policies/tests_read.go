@@ -70,7 +70,11 @@ func (r *testReader) testFile(f File) {
 		case !ok:
 			r.fault(n.Pos(), "kind", "the key kind is missing; expected %s", kindTest)
 		case kind.V != kindTest:
-			r.fault(kind.Pos, "kind", misplaced, strictyaml.Quote(kind.V))
+			hint := ""
+			if _, ok := strictyaml.Nearest(kind.V, []string{kindTest}); ok {
+				hint = "; did you mean " + kindTest + "?"
+			}
+			r.fault(kind.Pos, "kind", misplaced+"%s", strictyaml.Quote(kind.V), hint)
 		default:
 			read(&r.compiler, n, r.test)
 		}
@@ -225,6 +229,12 @@ func (r *testReader) facts(given *givenSpec, when *whenSpec) Facts {
 	return f
 }
 
+// notBefore reports whether two times are the wrong way round. One that could
+// not be read has been told of already.
+func notBefore(from, to time.Time) bool {
+	return !from.IsZero() && !to.IsZero() && !from.Before(to)
+}
+
 func (r *testReader) team(f *Facts, key string, t *teamGiven) {
 	known := false
 	people := r.persons(key+".people", t.People)
@@ -307,7 +317,7 @@ func (r *testReader) ticket(f *Facts, key string, in *ticketGiven) {
 			r.fault(in.Exists.Pos, "value", "%s: a ticket that is not there has no state, assignee or window", key)
 		}
 	}
-	if in.From.Set != in.To.Set || in.From.Set && !t.From.Before(t.To) {
+	if in.From.Set != in.To.Set || notBefore(t.From, t.To) {
 		r.fault(in.Key.Pos, "value", "%s: a change window goes from a time to a later one; write both, or neither", key)
 	}
 	if p := r.person(key+".assignee", in.Assignee); p != nil {
@@ -328,7 +338,7 @@ func (r *testReader) use(f *Facts, key string, in *useGiven) {
 	if _, known := r.set.resources[u.Resource]; !known {
 		r.unknown(in.Resource, key+".resource", "is no resource", meant(u.Resource, r.set.resources))
 	}
-	if !u.ApprovedAt.Before(u.Until) {
+	if notBefore(u.ApprovedAt, u.Until) {
 		r.fault(in.Until.Pos, "value", "%s.until: a grant ends after it was approved", key)
 	}
 	f.Uses.Grants = append(f.Uses.Grants, u)
@@ -352,8 +362,12 @@ func (r *testReader) silence(f *Facts, key string, name strictyaml.Value[string]
 		asked = slices.Contains(r.known.Trackers, Tracker(what))
 		f.Tickets[TicketRef{Tracker(what), ticket}] = Ticket{Silent: Tracker(what).Title() + " did not answer"}
 	default:
-		r.fault(name.Pos, "value", "%s: %s is no source; expected %s, %s, teams or uses", key, strictyaml.Quote(what),
-			strings.Join(trackers, ", "), strings.Join([]string{string(PagerDuty), string(Opsgenie)}, ", "))
+		sources := append(slices.Clone(trackers), string(PagerDuty), string(Opsgenie), "teams", "uses")
+		hint := "; expected " + strings.Join(sources[:len(sources)-1], ", ") + " or uses"
+		if best, ok := strictyaml.Nearest(what, sources); ok {
+			hint = "; did you mean " + best + "?"
+		}
+		r.fault(name.Pos, "value", "%s: %s is no source%s", key, strictyaml.Quote(what), hint)
 		return
 	}
 	if !asked {

@@ -160,6 +160,16 @@ func (j *jiraSite) window(f *jira.IssueFields) (from, to time.Time, err error) {
 	return from, to, nil
 }
 
+// storable refuses what cannot be written in the facts of a merge: a time
+// whose year in UTC has not four digits, and the very first second, which is
+// written as none. A time zone can carry a date that looks well out of there.
+func storable(t time.Time, id string) (time.Time, error) {
+	if t.Year() < 1 || t.Year() > 9999 || t.Truncate(time.Second).IsZero() {
+		return time.Time{}, errors.New(id + " lies outside of the years 1 to 9999")
+	}
+	return t, nil
+}
+
 // fieldInstant reads a field with a date, a time and a zone. A date alone is
 // no instant: nobody says in which zone its day begins.
 func fieldInstant(f *jira.IssueFields, id string) (time.Time, error) {
@@ -169,7 +179,7 @@ func fieldInstant(f *jira.IssueFields, id string) (time.Time, error) {
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05-0700", time.RFC3339} {
 		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), nil
+			return storable(t.UTC(), id)
 		}
 	}
 	return time.Time{}, errors.New(id + " is not a date with a time of day")

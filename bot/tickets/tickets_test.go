@@ -162,6 +162,12 @@ func TestJiraIsToldAsItIs(t *testing.T) {
 			Source: source + "INC-1, where the change window cannot be used: " + begins + " is empty"}},
 		"a window the wrong way round": {do: odd(map[string]any{begins: "2026-11-22T12:00:00.000+0000", ends: "2026-11-22T12:00:00.000+0000"}), key: "INC-1", want: policies.Ticket{Exists: policies.Yes, State: "Open", Open: policies.Yes,
 			Source: source + "INC-1, where the change window cannot be used: it ends before it begins"}},
+		"a window that ends after the year 9999": {do: odd(map[string]any{begins: "2026-11-22T12:00:00.000+0000", ends: "9999-12-31T23:59:59-1200"}), key: "INC-1", want: policies.Ticket{Exists: policies.Yes, State: "Open", Open: policies.Yes,
+			Source: source + "INC-1, where the change window cannot be used: " + ends + " lies outside of the years 1 to 9999"}},
+		"a window that begins before the year 1": {do: odd(map[string]any{begins: "0001-01-01T00:00:00+1200", ends: "2026-11-22T12:00:00.000+0000"}), key: "INC-1", want: policies.Ticket{Exists: policies.Yes, State: "Open", Open: policies.Yes,
+			Source: source + "INC-1, where the change window cannot be used: " + begins + " lies outside of the years 1 to 9999"}},
+		"a window that begins with the year 1": {do: odd(map[string]any{begins: "0001-01-01T00:00:00.5+0000", ends: "2026-11-22T12:00:00.000+0000"}), key: "INC-1", want: policies.Ticket{Exists: policies.Yes, State: "Open", Open: policies.Yes,
+			Source: source + "INC-1, where the change window cannot be used: " + begins + " lies outside of the years 1 to 9999"}},
 		"a ticket that was moved": {do: func() {
 			s.jira.PutIssue(tracker.Issue{Key: "CHG-1", Status: "Approved", Category: "new"})
 			s.jira.Move("CHG-1", "MINE-7")

@@ -166,7 +166,11 @@ func (p *program) report(err error) int {
 	}
 	fmt.Fprintf(p.stderr, "tac: %s\n", plainLines(shown.Message))
 	if usage != nil && usage.line != "" {
-		fmt.Fprintf(p.stderr, "usage: %s\n", usage.line)
+		label := "usage:"
+		for _, line := range wrapped(usage.line, p.width()-len(label)-1) {
+			fmt.Fprintf(p.stderr, "%6s %s\n", label, line)
+			label = ""
+		}
 	}
 	return exit
 }

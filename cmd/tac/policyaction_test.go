@@ -368,6 +368,20 @@ func TestThePullRequestCannotBringItsOwnTac(t *testing.T) {
 	}
 }
 
+// A carriage return begins a new line of Markdown, where the indent that makes
+// a text code would be missing.
+func TestWhyTheWhatIfFailedIsCodeToItsLastLine(t *testing.T) {
+	r := newRunner(t)
+	broken := filepath.Join(r.temp, "bin", "broken-tac")
+	r.write(broken, "#!/bin/sh\n[ \"$2\" != whatif ] || { printf 'tac: one\\r# A title\\r\\n@acme/all\\n' >&2; exit 1; }\n", 0o755)
+	r.context["inputs.tac"] = broken
+	r.run()
+	r.wants(false, "::warning title=what-if::The what-if could not be done")
+	if body := r.read("body"); !strings.HasSuffix(body, "\n\n    tac: one# A title\n    @acme/all\n") {
+		t.Errorf("the comment is\n%q", body)
+	}
+}
+
 func TestNamesOfTestsAreNoCommandsToTheRunner(t *testing.T) {
 	r := newRunner(t)
 	r.write(filepath.Join(r.workspace, "policies", "tests", "evil.yaml"), `kind: PolicyTest

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -41,7 +43,7 @@ func (p *program) policyExplain() *cobra.Command {
 			if len(args) > 0 {
 				dir = args[0]
 			}
-			return p.explainIn(dir, request, facts)
+			return p.explainIn(cmd, dir, request, facts)
 		},
 	}
 	flags := c.Flags()
@@ -99,7 +101,12 @@ func (p *program) known(c *cobra.Command, f explainFlags) (facts policies.Facts,
 	case f.facts != "" && f.at != "":
 		return facts, wrongUsage(c, "--facts says when it was; leave --at out")
 	case f.facts != "":
-		if facts, err = p.factsGiven(f.facts); err != nil {
+		facts, err = p.factsGiven(f.facts)
+		var missing *fs.PathError
+		switch {
+		case errors.As(err, &missing):
+			return facts, fmt.Errorf("read the facts: %w", err)
+		case err != nil:
 			return facts, wrongUsage(c, "--facts: %v", err)
 		}
 	case f.at != "":
@@ -141,10 +148,13 @@ func (p *program) factsGiven(text string) (policies.Facts, error) {
 			text = after
 		}
 	}
-	return policies.ParseFacts(strings.TrimSpace(text))
+	if text = strings.TrimSpace(text); !strings.HasPrefix(text, "{") {
+		return policies.Facts{}, errors.New("that is no line Tac-Facts; git log -1 --format=%B COMMIT prints it")
+	}
+	return policies.ParseFacts(text)
 }
 
-func (p *program) explainIn(dir string, request policies.Request, facts policies.Facts) error {
+func (p *program) explainIn(c *cobra.Command, dir string, request policies.Request, facts policies.Facts) error {
 	r, err := readRepository(dir)
 	if err != nil {
 		return err
@@ -153,10 +163,21 @@ func (p *program) explainIn(dir string, request policies.Request, facts policies
 	if err != nil {
 		return err
 	}
-	if person, ok := set.PersonByLogin(request.Requester.GitHub); ok {
+	if set.Err() == nil { // else everything is denied, and the mistake is told
+		for _, role := range facts.Assumed {
+			if err := set.CheckRole(role); err != nil {
+				return wrongUsage(c, "--assume-role: %v", err)
+			}
+		}
+	}
+	person, known := set.PersonByLogin(request.Requester.GitHub)
+	if known {
 		request.Requester = person.Principal
 	}
 	d := set.Evaluate(request, facts)
+	if login, like := set.LoginMeant(request.Requester.GitHub); like && !known && d.Rule == "people/unknown" {
+		d.Nearest += "; did you mean " + login + "?"
+	}
 	if request.Requester.ID == 0 { // a clone knows only the numbers of its own people
 		forgetNumber(&d)
 	}

@@ -62,6 +62,7 @@ type testReport struct {
 	Mistakes []policies.Finding `json:"mistakes"`
 	Failures []policies.Failure `json:"failures"`
 	Mutation *mutationReport    `json:"mutation,omitempty"`
+	Untested bool               `json:"untested,omitempty"` // deletions were asked for, and there is no test to notice one
 }
 
 type mutationReport struct {
@@ -94,7 +95,8 @@ func (p *program) testDir(dir string, match *regexp.Regexp, mutate bool, format 
 		}
 		report.Mutation = &mutationReport{m.Deletions(), m}
 	}
-	report.OK = len(report.Mistakes)+len(report.Failures) == 0 && (report.Mutation == nil || len(report.Mutation.Survivors) == 0)
+	report.Untested = mutate && len(report.Mistakes) == 0 && suite.Cases() == 0
+	report.OK = len(report.Mistakes)+len(report.Failures) == 0 && !report.Untested && (report.Mutation == nil || len(report.Mutation.Survivors) == 0)
 	switch {
 	case p.json():
 		p.printJSON(report)
@@ -145,6 +147,9 @@ func (p *program) printTests(dir string, r *repository, report *testReport) {
 		for _, d := range report.Mutation.Survivors {
 			p.print("%s: %s: no test fails without it\n", p.place(dir, d.File, d.Line, d.Column), plain(d.Text))
 		}
+		for _, d := range report.Mutation.Redundant {
+			p.print("%s: %s: would change nothing\n", p.place(dir, d.File, d.Line, d.Column), plain(d.Text))
+		}
 	}
 	p.printSummary(report)
 }
@@ -155,18 +160,26 @@ func (p *program) printSummary(report *testReport) {
 		p.print("not ok: %s, so no case was run\n", counted(len(report.Mistakes), "mistake"))
 	case len(report.Failures) > 0:
 		p.print("not ok: %d of %s failed\n", len(report.Failures), counted(report.Cases, "case"))
+	case report.Untested:
+		p.print("not ok: no tests, so no deletion would be noticed; `tac init DIR` writes examples\n")
 	case report.Cases == 0:
 		p.print("no tests: say in policies/tests/*.yaml what has to be decided; `tac init DIR` writes examples\n")
 	default:
 		p.print("ok: %s in %s\n", counted(report.Cases, "case"), counted(report.Files, "file"))
 	}
-	if m := report.Mutation; m != nil {
-		p.print("%d of %s noticed", m.Noticed, countedAre(m.Deletions, "deletion"))
-		if n := len(m.Redundant); n > 0 {
-			p.print("; %d more would change nothing, since another limit or a default says the same", n)
-		}
-		p.print("\n")
+	m := report.Mutation
+	if m == nil {
+		return
 	}
+	also := ""
+	if n := len(m.Redundant); n > 0 {
+		also = fmt.Sprintf("; %d more would change nothing, since another limit or a default says the same", n)
+	}
+	if n := len(m.Survivors); n > 0 {
+		p.print("not ok: %d of %s noticed by no test%s\n", n, countedAre(m.Deletions, "deletion"), also)
+		return
+	}
+	p.print("%d of %s noticed%s\n", m.Noticed, countedAre(m.Deletions, "deletion"), also)
 }
 
 // countedAre is "1 deletion is" or "34 deletions are".
@@ -186,7 +199,7 @@ func (p *program) place(dir, file string, line, column int) string {
 func (p *program) printFailure(dir string, f policies.Failure) {
 	p.print("%s: failed: %s\n", p.place(dir, f.File, f.Line, f.Column), plain(f.Name))
 	for _, m := range f.Mismatches {
-		p.print("    %-9s  wanted %s\n    %-9s  got    %s\n", m.Key, plain(m.Wanted), "", plain(m.Got))
+		p.mismatch(m)
 	}
 	shown, err := decisionOf(f.Decision)
 	if err != nil {
@@ -210,6 +223,17 @@ func (p *program) printFailure(dir string, f policies.Failure) {
 	if shown.Nearest != "" && !slices.ContainsFunc(f.Mismatches, func(m policies.Mismatch) bool { return m.Key == "nearest" }) {
 		for i, line := range wrapped(plain(shown.Nearest), p.width()-15) {
 			p.print("    %-9s  %s\n", map[bool]string{true: "nearest"}[i == 0], line)
+		}
+	}
+}
+
+// mismatch shows what was wanted and what came out; sentences are folded.
+func (p *program) mismatch(m policies.Mismatch) {
+	key := m.Key
+	for _, side := range []struct{ label, text string }{{"wanted", m.Wanted}, {"got", m.Got}} {
+		for _, line := range wrapped(plain(side.text), p.width()-22) {
+			p.print("    %-9s  %-6s %s\n", key, side.label, line)
+			key, side.label = "", ""
 		}
 	}
 }

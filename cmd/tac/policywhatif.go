@@ -1,10 +1,11 @@
 package main
 
 import (
-	"fmt"
-	"time"
-
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,6 +62,9 @@ func (p *program) sinceFlag(text string) (time.Time, error) {
 		}
 		return day, nil
 	}
+	if weeks, err := strconv.Atoi(strings.TrimSuffix(text, "w")); err == nil && strings.HasSuffix(text, "w") && weeks > 0 && weeks < 1000 {
+		return time.Time{}, fmt.Errorf("weeks are not known; write %dd", 7*weeks)
+	}
 	length, err := grants.ParseDuration(text)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%s is neither a length of time nor a day; write 90d, or 2026-09-01", strictyaml.Quote(text))
@@ -112,7 +116,28 @@ func (p *program) whatifIn(ctx context.Context, dir, base string, since time.Tim
 	case format == formatMarkdown:
 		return report.WriteMarkdown(p.stdout)
 	}
-	return report.WriteText(p.stdout)
+	var text strings.Builder
+	if err := report.WriteText(&text); err != nil {
+		return err
+	}
+	p.printFolded(text.String())
+	return nil
+}
+
+// printFolded prints lines, each of which is folded where it is too wide,
+// with what follows further in.
+func (p *program) printFolded(text string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		before := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		folded := wrapped(line[len(before):], p.width()-len(before)-2)
+		for i, part := range folded {
+			if i == 1 {
+				before += "  "
+			}
+			p.print("%s%s\n", before, part)
+		}
+	}
 }
 
 // policiesAsTheyStand loads the work tree, or HEAD where there is none.

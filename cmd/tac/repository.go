@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 // repository is what a clone of a grants repository holds.
 type repository struct {
+	dir      string // as it was named
 	policies []policies.File
 	grants   []policies.File
 	// findings are files that look like ours and that the bot does not read:
@@ -34,7 +36,10 @@ const mostFile = 8 << 20
 // readRepository reads policies/ and grants/ below dir. Nothing is followed
 // out of it: what the bot reads from git are plain files only.
 func readRepository(dir string) (repository, error) {
-	var r repository
+	r := repository{dir: dir}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return r, fmt.Errorf("%s is a file; name the folder of the repository, not a file", dir)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return r, fmt.Errorf("read the grants repository: %w", err)
@@ -125,15 +130,36 @@ func kindOf(mode fs.FileMode) string {
 // errNoPolicies says that a folder is no grants repository.
 var errNoPolicies = errors.New("no policy documents here; is this a grants repository?")
 
-// load compiles the policies. Files below a testdata folder are read, as the
-// bot reads them, but do not make a grants repository out of a source tree.
-func (r *repository) load() (*policies.Set, []policies.Finding, error) {
-	documents := false
-	for _, f := range r.policies {
-		documents = documents || !strings.Contains(f.Path, "/testdata/")
+// documents reports whether there are policies. Files below a testdata folder
+// are read, as the bot reads them, but do not make a grants repository out of
+// a source tree.
+func (r *repository) documents() bool {
+	return slices.ContainsFunc(r.policies, func(f policies.File) bool { return !strings.Contains(f.Path, "/testdata/") })
+}
+
+// mostAbove is how far up a repository is looked for that somebody is inside of.
+const mostAbove = 4
+
+// empty says that there are no policies, and where there are some.
+func (r *repository) empty() error {
+	where := "in " + r.dir
+	if r.dir == "." {
+		where = "here"
 	}
-	if !documents && len(r.findings) == 0 {
-		return nil, nil, errNoPolicies
+	hint := "is this a grants repository?"
+	for above, n := filepath.Join(r.dir, ".."), 0; n < mostAbove; above, n = filepath.Join(above, ".."), n+1 {
+		if outer, err := readRepository(above); err == nil && outer.documents() {
+			hint = fmt.Sprintf("%s is a grants repository: tac policy lint %[1]s", above)
+			break
+		}
+	}
+	return fmt.Errorf("no policy documents %s; %s", where, hint)
+}
+
+// load compiles the policies.
+func (r *repository) load() (*policies.Set, []policies.Finding, error) {
+	if !r.documents() && len(r.findings) == 0 {
+		return nil, nil, r.empty()
 	}
 	set, findings := policies.Load(r.policies, time.LoadLocation)
 	return set, append(findings, r.findings...), nil

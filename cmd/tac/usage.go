@@ -63,6 +63,10 @@ func unknownCommand(c *cobra.Command, word string) error {
 
 // flagError turns what the flag parser says into usage.
 func (p *program) flagError(c *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		return wrongUsage(c, "--%s: %v", invalid.GetFlag().Name, invalid.Unwrap())
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return wrongUsage(c, "%v", err)
@@ -143,7 +147,8 @@ func (c *choice) Type() string   { return strings.Join(c.allowed, "|") }
 // Set takes one of the allowed values.
 func (c *choice) Set(text string) error {
 	if !slices.Contains(c.allowed, text) {
-		return fmt.Errorf("expected %s", strings.Join(c.allowed, " or "))
+		last := len(c.allowed) - 1
+		return fmt.Errorf("expected %s or %s, found %s", strings.Join(c.allowed[:last], ", "), c.allowed[last], strictyaml.Quote(text))
 	}
 	c.value = text
 	return nil

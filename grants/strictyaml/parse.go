@@ -174,12 +174,55 @@ func syntaxError(file string, src []byte, err error) *Error {
 		message = m[2]
 	}
 	lines := bytes.Split(src, []byte("\n"))
-	if line > len(lines) {
-		line = len(lines)
-	}
+	line = firstWrong(src, lines, min(line, len(lines)))
 	text := lines[line-1]
-	column := len(text) - len(bytes.TrimLeft(text, " \t")) + 1
-	return Pos{file, line, column}.Errorf("this is not YAML: %s", message)
+	indent := text[:len(text)-len(bytes.TrimLeft(text, " \t"))]
+	if tab := bytes.IndexByte(indent, '\t'); tab >= 0 {
+		return Pos{file, line, tab + 1}.Errorf("a tab stands in the indentation, where YAML takes spaces only")
+	}
+	if plainer, ok := plainWords[message]; ok {
+		message = plainer
+	}
+	return Pos{file, line, len(indent) + 1}.Errorf("this is not YAML: %s", message)
+}
+
+// plainWords says what the library means where it speaks of its own insides.
+var plainWords = map[string]string{
+	"found character that cannot start any token": "no value begins like this; a text that begins with @ or ` stands in quotes",
+	"did not find expected key":                   "the indentation does not fit the lines above",
+	"did not find expected '-' indicator":         "the indentation does not fit the list above",
+	"mapping values are not allowed in this context": "a second colon: a text that holds \": \" stands in quotes, " +
+		"and one of several lines begins with |",
+}
+
+// Bounds of the search for the first wrong line; hostile files are not worth
+// more.
+const (
+	searchedBytes = 64 << 10
+	searchedLines = 60
+)
+
+// firstWrong returns the line after the most lines that can be read. The
+// library tells where the block began that holds the mistake, which may be far
+// above.
+func firstWrong(src []byte, lines [][]byte, told int) int {
+	if len(src) > searchedBytes {
+		return told
+	}
+	for n := min(told+searchedLines, len(lines)); n >= told; n-- {
+		d := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:n], []byte("\n"))))
+		for {
+			var v yaml.Node
+			err := decode(d, &v)
+			if errors.Is(err, io.EOF) {
+				return min(n+1, len(lines))
+			}
+			if err != nil {
+				break
+			}
+		}
+	}
+	return told
 }
 
 type checker struct {

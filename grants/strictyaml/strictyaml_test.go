@@ -197,3 +197,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The library tells where the block began that holds a mistake; people want
+// the line that they mistyped.
+func TestWhatIsNotYAMLIsToldAtItsLine(t *testing.T) {
+	const head = "kind: AccessPolicy\nmetadata:\n  name: x\nspec:\n  auto_approve:\n    conditions:\n"
+	for claim, tt := range map[string]struct{ text, want string }{
+		"an indent too deep":    {head + "      - role: [a]\n          max_duration: 1h\n", "x.yaml:8:11: this is not YAML: the indentation does not fit the lines above"},
+		"an indent too shallow": {head + "      - role: [a]\n     max_duration: 1h\n", "x.yaml:8:6: this is not YAML: "},
+		"a tab":                 {head + "\t  - role: [a]\n", "x.yaml:7:1: a tab stands in the indentation, where YAML takes spaces only"},
+		"a list that is open":   {head + "      - role: [a\n        max_duration: 1h\n", "x.yaml:7:7: this is not YAML: "},
+		"an @":                  {head + "      - role: [@a]\n", "x.yaml:7:7: this is not YAML: no value begins like this; a text that begins with @ or ` stands in quotes"},
+	} {
+		_, errs := strictyaml.Parse("x.yaml", []byte(tt.text), strictyaml.Limits{Bytes: 1 << 20})
+		if len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), tt.want) {
+			t.Errorf("%s: told %v\nwant %s", claim, errs, tt.want)
+		}
+	}
+}

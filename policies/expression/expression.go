@@ -28,6 +28,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 )
 
@@ -104,6 +105,44 @@ func (p *Program) String() string { return p.text }
 // Uses returns what the expression reads, sorted, as "request.duration" or
 // "now". A variable that is used as a whole stands there by its name.
 func (p *Program) Uses() []string { return slices.Clone(p.uses) }
+
+// Roles returns the names of the roles whose holding can matter to the
+// expression, sorted; all is true where that may be any, because it does
+// something else with requester.roles than to look for names in it.
+func (p *Program) Roles() (named []string, all bool) {
+	looked := 0 // how often requester.roles is only looked into
+	ast.PreOrderVisit(p.ast.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch {
+		case e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.In && len(e.AsCall().Args()) == 2:
+			name, in := e.AsCall().Args()[0], e.AsCall().Args()[1]
+			if text, ok := literal(name); ok && isRoles(in) {
+				named = append(named, text)
+				looked++
+			}
+		case isRoles(e):
+			looked--
+		}
+	}))
+	slices.Sort(named)
+	return slices.Compact(named), looked != 0
+}
+
+func literal(e ast.Expr) (string, bool) {
+	if e.Kind() != ast.LiteralKind {
+		return "", false
+	}
+	text, ok := e.AsLiteral().Value().(string)
+	return text, ok
+}
+
+// isRoles reports whether an expression is requester.roles itself.
+func isRoles(e ast.Expr) bool {
+	if e.Kind() != ast.SelectKind || e.AsSelect().FieldName() != "roles" {
+		return false
+	}
+	operand := e.AsSelect().Operand()
+	return operand.Kind() == ast.IdentKind && strings.TrimPrefix(operand.AsIdent(), ".") == "requester"
+}
 
 // Holds reports whether the expression is true of v. An error means that it is
 // neither true nor false: a division by zero, a list that is too short, or

@@ -5,6 +5,7 @@
 // links in them are never followed.
 //
 //   - clone.go: finding the repository, and its revisions;
+//   - bounds.go: how much of a clone is read at most;
 //   - tree.go: the policies of a commit, and what a commit added;
 //   - history.go: the grants that the first-parent history tells of.
 package clone
@@ -29,6 +30,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
+
+	"github.com/tigeraccess/tac/grants/strictyaml"
 )
 
 // Clone is a clone of a grants repository.
@@ -58,7 +61,7 @@ func Open(dir string) (*Clone, error) {
 		files = dotgit.NewRepositoryFilesystem(files, osfs.New(shared))
 	}
 	c := &Clone{Bare: bare, store: storage(files), shallow: map[plumbing.Hash]bool{}}
-	if err := c.borrow(shared, 1); err != nil {
+	if err := c.borrow(shared, 1, map[string]bool{}); err != nil {
 		return nil, fmt.Errorf("open the clone %s: %w", dir, err)
 	}
 	c.objects = append(c.objects, c.store)
@@ -78,34 +81,46 @@ func Open(dir string) (*Clone, error) {
 // storage keeps packs open: opening one for every object takes most of the
 // time otherwise.
 func storage(files billy.Filesystem) *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(files, cache.NewObjectLRUDefault(), filesystem.Options{KeepDescriptors: true})
+	return filesystem.NewStorageWithOptions(boundedFiles{files}, cache.NewObjectLRUDefault(), filesystem.Options{KeepDescriptors: true})
 }
 
 // borrow opens the repositories whose objects a clone made with --shared or
-// --reference uses. The library would find them too, but by reading their
-// index anew for every object.
-func (c *Clone) borrow(dot string, depth int) error {
+// --reference uses, each once: the list may name a place many times over, and
+// the clone itself, and so may the lists of those that it names.
+func (c *Clone) borrow(dot string, depth int, seen map[string]bool) error {
 	const deepest = 5 // as git itself
-	data, err := os.ReadFile(filepath.Join(dot, "objects", "info", "alternates"))
+	whole, err := filepath.Abs(dot)
+	if err != nil {
+		return err
+	}
+	seen[whole] = true
+	text, err := readBounded(filepath.Join(dot, alternates), mostText)
 	if errors.Is(err, fs.ErrNotExist) || depth > deepest {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(text) {
 		objects := filepath.FromSlash(strings.TrimSpace(line))
 		if objects == "" || strings.HasPrefix(objects, "#") {
 			continue
 		}
 		if !filepath.IsAbs(objects) {
-			objects = filepath.Join(dot, "objects", objects)
+			objects = filepath.Join(whole, "objects", objects)
 		}
+		objects = filepath.Clean(objects)
 		if filepath.Base(objects) != "objects" {
 			return fmt.Errorf("it borrows objects from %s, which is no repository's own folder of them", objects)
 		}
 		other := filepath.Dir(objects)
-		if err := c.borrow(other, depth+1); err != nil {
+		if seen[other] {
+			continue
+		}
+		if len(seen) > mostLenders { // the clone itself is one of them
+			return fmt.Errorf("it borrows objects from more than %d places, and tac looks into no more", mostLenders)
+		}
+		if err := c.borrow(other, depth+1, seen); err != nil {
 			return err
 		}
 		c.objects = append(c.objects, storage(osfs.New(other)))
@@ -146,7 +161,7 @@ func findGit(dir string) (dot string, bare bool, err error) {
 		return dot, false, nil
 	}
 	// A worktree or a submodule: a file that names the folder.
-	text, err := readSmall(dot)
+	text, err := readLine(dot)
 	if err != nil {
 		return "", false, fmt.Errorf("open the clone: %w", err)
 	}
@@ -192,7 +207,7 @@ func noRepository(dir string) error {
 
 // commonDir is where a worktree shares everything but its HEAD.
 func commonDir(dot string) (string, error) {
-	text, err := readSmall(filepath.Join(dot, "commondir"))
+	text, err := readLine(filepath.Join(dot, "commondir"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return dot, nil
@@ -206,17 +221,10 @@ func commonDir(dot string) (string, error) {
 	return shared, nil
 }
 
-// readSmall reads a file of one line.
-func readSmall(name string) (string, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() || info.Size() > 8<<10 {
-		return "", fmt.Errorf("%s is not a short text", name)
-	}
-	data, err := os.ReadFile(name)
-	return strings.TrimSpace(string(data)), err
+// readLine reads a file of one line.
+func readLine(name string) (string, error) {
+	text, err := readBounded(name, mostLine)
+	return strings.TrimSpace(text), err
 }
 
 // checkFormat refuses what this reader would misread.
@@ -332,7 +340,38 @@ func (c *Clone) named(name string) (plumbing.Hash, error) {
 	if _, err := storer.ResolveReference(c.store, plumbing.ReferenceName("refs/remotes/origin/"+name)); err == nil {
 		return plumbing.ZeroHash, fmt.Errorf("there is no such branch, tag or commit here; did you mean origin/%s?", name)
 	}
-	return plumbing.ZeroHash, errors.New("there is no such branch, tag or commit here")
+	return plumbing.ZeroHash, errors.New("there is no such branch, tag or commit here" + c.hint(name))
+}
+
+// mostNamesRead bounds how many branches and tags are looked through for the
+// one that was meant.
+const mostNamesRead = 10_000
+
+// hint says what could have been meant by a name that stands for nothing.
+func (c *Clone) hint(name string) string {
+	// Names of the remote are compared without what all of them begin with.
+	branch, remote := strings.CutPrefix(name, "origin/")
+	before := strings.TrimSuffix(name, branch)
+	var known []string
+	if refs, err := c.store.IterReferences(); err == nil {
+		_ = refs.ForEach(func(ref *plumbing.Reference) error { // a hint may be missing
+			if short, ok := strings.CutPrefix(ref.Name().Short(), before); ok {
+				known = append(known, short)
+			}
+			if len(known) == mostNamesRead {
+				return storer.ErrStop
+			}
+			return nil
+		})
+	}
+	slices.Sort(known)
+	if best, ok := strictyaml.Nearest(branch, known); ok {
+		return "; did you mean " + before + best + "?"
+	}
+	if remote {
+		return "; git fetch origin may bring it"
+	}
+	return ""
 }
 
 func (c *Clone) abbreviated(name string) (plumbing.Hash, error) {

@@ -281,8 +281,8 @@ func rotaFrom(start time.Time) map[string]string {
 	if err != nil {
 		return nil // NewWorld meets the same error and reports it
 	}
-	week := "start: " + start.AddDate(0, 0, -1).Format("2006-01-02") + "T09:00:00"
-	return map[string]string{roles: strings.Replace(all[roles], "start: 2026-01-05T09:00:00", week, 1)}
+	week := start.AddDate(0, 0, -1).Format("2006-01-02") + "T09:00:00"
+	return map[string]string{roles: strings.Replace(all[roles], "2026-01-05T09:00:00", week, 1)}
 }
 
 // pause is a time that a story waits for; it goes on with then.

@@ -150,8 +150,8 @@ func (g *guest) files(all map[string]string) map[string]string {
 	const resources = "policies/resources.yaml"
 	own := g.targets()
 	return map[string]string{resources: strings.NewReplacer(
-		"path: "+Targets[0].Path+", policy: "+Targets[0].Policy, "path: "+own[0].Path+", policy: "+own[0].Policy,
-		"path: "+Targets[1].Path+", policy: "+Targets[1].Policy, "path: "+own[1].Path+", policy: "+own[1].Policy,
+		"path: "+Targets[0].Path, "path: "+own[0].Path, "policy: "+Targets[0].Policy, "policy: "+own[0].Policy,
+		"path: "+Targets[1].Path, "path: "+own[1].Path, "policy: "+Targets[1].Policy, "policy: "+own[1].Policy,
 		"slice: 10m", "slice: "+grants.FormatDuration(own[1].Slice),
 	).Replace(all[resources])}
 }

@@ -93,8 +93,12 @@ func (c *Change) row() string {
 	for _, why := range c.told(2) {
 		told = append(told, inert(why))
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s → %s | %s |\n", code(string(c.ID)), day(c.MergedAt), code(c.Requester), code(c.Resource),
-		code(c.Duration), code(c.Base.String()), code(c.Now.String()), strings.Join(told, "<br>"))
+	step := code(c.Now.String())
+	if was := code(c.Base.String()); was != step {
+		step = was + " → " + step
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", code(string(c.ID)), day(c.MergedAt), code(c.Requester), code(c.Resource),
+		code(c.Duration), step, strings.Join(told, "<br>"))
 }
 
 // code shows a text as code, in a table too: GitHub pings nobody there and

@@ -156,8 +156,12 @@ func (p *Printed) WriteText(w io.Writer) error {
 	return err
 }
 
-// step is the way from one decision to the other: by which rules.
+// step is the way from one decision to the other: by which rules. Where only
+// the approvers are others there is none.
 func (c *Change) step(arrow string) string {
+	if c.Base.String() == c.Now.String() {
+		return c.Now.String()
+	}
 	return c.Base.String() + arrow + c.Now.String()
 }
 

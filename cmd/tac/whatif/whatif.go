@@ -210,7 +210,11 @@ func why(before, after *policies.Decision, group Group) []string {
 	if after.Outcome != policies.Allow && group != Unknown && after.Nearest != "" {
 		out = append(out, after.Nearest)
 	}
-	out = append(out, differences(before, after)...)
+	told := differences(before, after, func(rule string) bool { return mattered(before, after, rule) })
+	if len(told) == 0 && len(out) == 0 {
+		told = differences(before, after, func(string) bool { return true })
+	}
+	out = append(out, told...)
 	if len(out) > mostWhy {
 		out = out[:mostWhy]
 	}
@@ -223,25 +227,49 @@ const approvalCondition = "approval"
 
 type reasonKey struct{ rule, condition string }
 
+// mattered reports whether a rule can have made the difference. A condition
+// that let nobody in before and lets nobody in now has not; what is demanded
+// of everybody always may have.
+func mattered(before, after *policies.Decision, rule string) bool {
+	if strings.Contains(rule, "/") && !strings.Contains(rule, "/auto_approve[") {
+		return true
+	}
+	return helps(before, rule) || helps(after, rule)
+}
+
+// helps reports whether a rule is there and nothing of it failed; what is not
+// known may have held.
+func helps(d *policies.Decision, rule string) bool {
+	there := false
+	for _, r := range d.Reasons {
+		if r.Rule == rule {
+			if there = true; r.Holds == policies.No {
+				return false
+			}
+		}
+	}
+	return there
+}
+
 // differences compares two traces, condition by condition. What was judged
 // otherwise comes first, then what is new and what is gone.
-func differences(before, after *policies.Decision) []string {
+func differences(before, after *policies.Decision, tell func(rule string) bool) []string {
 	was, is := keyed(before.Reasons), keyed(after.Reasons)
 	var changed, added, gone []string
 	for _, r := range after.Reasons {
 		old, there := was[reasonKey{r.Rule, r.Condition}]
 		switch {
-		case !there && r.Condition == approvalCondition:
+		case !tell(r.Rule), !there && r.Condition == approvalCondition:
 		case !there:
 			added = append(added, fmt.Sprintf("new: %s: %s: %s (%s, wanted %s)", r.Rule, r.Condition, holds(r.Holds), r.Observed, r.Wanted))
 		case old.Holds != r.Holds && old.Wanted != r.Wanted:
-			changed = append(changed, fmt.Sprintf("%s: %s: %s (%s, wanted %s and now %s)", r.Rule, r.Condition, holds(r.Holds), r.Observed, old.Wanted, r.Wanted))
+			changed = append(changed, fmt.Sprintf("%s: %s: %s (%s; before: %s; now: %s)", r.Rule, r.Condition, holds(r.Holds), r.Observed, old.Wanted, r.Wanted))
 		case old.Holds != r.Holds:
 			changed = append(changed, fmt.Sprintf("%s: %s: %s (%s, wanted %s)", r.Rule, r.Condition, holds(r.Holds), r.Observed, r.Wanted))
 		}
 	}
 	for _, r := range before.Reasons {
-		if _, there := is[reasonKey{r.Rule, r.Condition}]; !there && r.Condition != approvalCondition {
+		if _, there := is[reasonKey{r.Rule, r.Condition}]; !there && r.Condition != approvalCondition && tell(r.Rule) {
 			gone = append(gone, fmt.Sprintf("gone: %s: %s (%s, wanted %s)", r.Rule, r.Condition, r.Observed, r.Wanted))
 		}
 	}
