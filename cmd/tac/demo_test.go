@@ -29,8 +29,12 @@ func TestADemoWhoseReaderOrTerminalGoesEndsInItsOwnWay(t *testing.T) {
 				t.Fatal(err)
 			}
 			lines := bufio.NewReader(out)
-			if _, err := lines.ReadString('\n'); err != nil {
-				t.Error(err)
+			// A reader goes before anything was said: later, all may have
+			// been written already, and nobody writes to find out.
+			if name == "the terminal" {
+				if _, err := lines.ReadString('\n'); err != nil {
+					t.Error(err)
+				}
 			}
 			if err := goes(c, out); err != nil {
 				t.Error(err)
