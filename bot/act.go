@@ -16,6 +16,8 @@ func (b *Bot) act(ctx context.Context, id grants.ID, step grants.Step, s *sight)
 	switch step.Kind {
 	case grants.Propose:
 		return b.propose(ctx, s)
+	case grants.Narrow:
+		return b.narrow(ctx, s)
 	case grants.Show:
 		return b.show(ctx, s)
 	case grants.Merge:
@@ -33,6 +35,13 @@ func (b *Bot) act(ctx context.Context, id grants.ID, step grants.Step, s *sight)
 		return errLater
 	case grants.Issue:
 		return b.issueForChat(ctx, s)
+	case grants.Extend:
+		return b.extend(ctx, s)
+	case grants.Alarm:
+		return b.alarm(ctx, s)
+	}
+	if step.Kind == grants.Shorten && s.Record.Carried {
+		return b.shorten(ctx, s)
 	}
 	return b.actOnRecord(ctx, id, step, s)
 }
@@ -41,6 +50,9 @@ func (b *Bot) act(ctx context.Context, id grants.ID, step grants.Step, s *sight)
 func (b *Bot) actOnRecord(ctx context.Context, id grants.ID, step grants.Step, s *sight) error {
 	r := s.Record
 	switch step.Kind {
+	case grants.Shorten:
+		r.Shorten(s.Withdrawn)
+		return b.Vault.PutRecord(ctx, r)
 	case grants.Start:
 		r.Started = true
 		return b.Vault.PutRecord(ctx, r)
@@ -58,6 +70,9 @@ func (b *Bot) actOnRecord(ctx context.Context, id grants.ID, step grants.Step, s
 			return errLater
 		}
 		r.Warned = true
+		return b.Vault.PutRecord(ctx, r)
+	case grants.Reviewed:
+		r.Aftermath.By, r.Aftermath.At = step.By, s.Clocks.Latest
 		return b.Vault.PutRecord(ctx, r)
 	case grants.Fail:
 		r.State = grants.Failed
@@ -91,7 +106,8 @@ func (b *Bot) propose(ctx context.Context, s *sight) error {
 	if err != nil {
 		return fmt.Errorf("push %s: %w", g.Branch(), err)
 	}
-	j := &judgement{grant: g, policy: s.main.tip}
+	// Who may approve later on counts from now: the body says so at once.
+	j := &judgement{grant: g, policy: s.main.tip, pull: world.Pull{CreatedAt: b.Now(), AuthorBot: true}}
 	if err := b.decide(ctx, j, s.main.set, b.Now(), factFresh, nil); err != nil {
 		return err
 	}
@@ -122,43 +138,15 @@ func (b *Bot) show(ctx context.Context, s *sight) error {
 	if err != nil {
 		return fmt.Errorf("say the verdict: %w", err)
 	}
-	first := r.Shown == ""
 	if body := pullBody(j, s.main.set); j.pull.AuthorBot && digest(body) != r.Body {
 		if err := b.Forge.Describe(ctx, j.pull.Number, body); err != nil {
 			return fmt.Errorf("describe the pull request: %w", err)
 		}
 		r.Body = digest(body)
 	}
-	if j.verdict.Ruling == grants.Ask && first {
-		r.Unasked = b.askForReview(ctx, s)
-	}
+	b.askFew(ctx, s)
 	r.Check, r.Head, r.Shown = number, j.pull.Head, j.digest()
 	return b.Vault.PutRequest(ctx, r)
-}
-
-// mostAsked is how many people are asked at once; the body names all who may.
-const mostAsked = 3
-
-// askForReview asks those who may approve, and returns who has to be told
-// later, by chat user id.
-func (b *Bot) askForReview(ctx context.Context, s *sight) (unasked []string) {
-	people := missingPeople(s.judgement.count)
-	if len(people) > mostAsked {
-		people = people[:mostAsked]
-	}
-	logins := make([]string, 0, len(people))
-	for _, p := range people {
-		logins = append(logins, p.GitHub)
-	}
-	if len(logins) == 0 {
-		return nil
-	}
-	// Being asked is a courtesy: whoever is not may review all the same.
-	if err := b.Forge.AskReview(ctx, s.judgement.pull.Number, logins); err != nil {
-		b.Log.Warn("reviewers were not asked", "grant", s.grant.ID, "error", err)
-	}
-	unasked, _ = b.tellApprovers(ctx, s, people)
-	return unasked
 }
 
 // requestFor returns what is remembered of the request; for one written by
@@ -239,14 +227,16 @@ func (b *Bot) finish(ctx context.Context, step grants.Step, s *sight) error {
 // consent writes the record that everything after rests on.
 func (b *Bot) consent(ctx context.Context, s *sight) error {
 	j, c := s.judgement, s.landed
-	starts := c.Time.UTC()
-	if j.grant.Start.After(starts) {
-		starts = j.grant.Start
+	w, err := b.windowOf(ctx, j, c.Time)
+	if err != nil {
+		return err
 	}
-	ends := starts.Add(j.grant.Duration)
 	r := &grants.Record{
 		State: grants.Approved, Grant: j.grant, Commit: c.Hash, Blob: j.blob, Pull: j.pull.Number,
-		Rule: j.verdict.Rule, Target: j.target, StartsAt: starts, EndsAt: ends, TokenUntil: ends,
+		Rule: j.verdict.Rule, Target: j.target, StartsAt: w.starts, EndsAt: w.ends, TokenUntil: w.tokenUntil, Carried: w.carried,
+	}
+	if j.grant.BreakGlass {
+		r.Aftermath.Due = c.Time.UTC().Add(max(j.decision.ReviewWithin, time.Minute))
 	}
 	for _, a := range j.count.Approvers {
 		r.Approvers = append(r.Approvers, grants.Approver{Principal: a.Person.Principal, Review: a.Review, Commit: a.Commit})
@@ -366,6 +356,9 @@ func (b *Bot) reconcileHandWritten(ctx context.Context, pull world.Pull) (grants
 		return "", err
 	}
 	defer unlock()
+	if b.stillHeld(ctx, pull) {
+		return "", nil
+	}
 	m, err := b.mainNow(ctx)
 	if err != nil || m.frozen {
 		return "", err // against rewritten history every pull request looks wrong
@@ -385,7 +378,7 @@ func (b *Bot) reconcileHandWritten(ctx context.Context, pull world.Pull) (grants
 		j.no("grant/id", "the id %s was used before; take another one", j.grant.ID)
 		return "", b.answerPull(ctx, m, j)
 	}
-	if err := b.remember(ctx, j, pull); err != nil {
+	if held, err := b.remember(ctx, j, pull); held || err != nil {
 		return "", err
 	}
 	return j.grant.ID, b.reconcileNow(ctx, j.grant.ID)
@@ -413,17 +406,21 @@ func (b *Bot) idIsFree(ctx context.Context, id grants.ID, number int) (bool, err
 	return r.Grant.ID == id && r.Pull == number, nil
 }
 
-// remember starts what is remembered of a hand-written request.
-func (b *Bot) remember(ctx context.Context, j *judgement, pull world.Pull) error {
+// remember starts what is remembered of a hand-written request, unless it is
+// one too many for now.
+func (b *Bot) remember(ctx context.Context, j *judgement, pull world.Pull) (held bool, err error) {
 	r, err := b.Vault.Request(ctx, j.grant.ID.Key())
 	if err != nil || r != nil {
-		return err
+		return false, err
+	}
+	if held, err := b.heldBack(ctx, j.grant, pull); held || err != nil {
+		return held, err
 	}
 	err = b.Vault.PutRequest(ctx, &grants.Request{Grant: j.grant, Pull: pull.Number, Chat: grants.Chat{Channel: b.Channel}})
 	if errors.Is(err, world.ErrLost) {
-		return nil // another replica remembers it
+		return false, nil // another replica remembers it
 	}
-	return err
+	return false, err
 }
 
 // answerPull says to a pull request that is no grant of ours what it is. The

@@ -57,13 +57,18 @@ type Ask struct {
 	Channel string
 	// DryRun judges and writes nothing.
 	DryRun bool
+	// BreakGlass asks for access without anybody's approval, in an emergency.
+	BreakGlass bool
+
+	extends grants.ID // set by Extend
 }
 
 // Answer is what came of an Ask.
 type Answer struct {
 	ID       grants.ID // empty for a dry run
 	Decision policies.Decision
-	Existing bool // the wish was known already
+	Existing bool      // the wish was known already
+	Extends  grants.ID // of an extension: the grant that it makes longer
 }
 
 // Request judges an ask and, unless it is denied, makes it durable: once it
@@ -96,6 +101,10 @@ func (b *Bot) Request(ctx context.Context, a Ask) (Answer, error) {
 		return Answer{}, unavailable("GitHub", err)
 	}
 	if err := b.refuseHeld(a.Resource, m.target(a.Resource)); err != nil {
+		return Answer{}, err
+	}
+	wanted := grants.Grant{Requester: a.Requester, Resource: a.Resource, BreakGlass: a.BreakGlass, Extends: a.extends}
+	if err := b.admit(ctx, key.Short(), wanted, b.Now()); err != nil {
 		return Answer{}, err
 	}
 	return b.accept(ctx, key, a, decision)
@@ -133,7 +142,8 @@ func (b *Bot) known(ctx context.Context, key grants.IntentKey, a Ask) (Answer, e
 		return Answer{}, nil
 	case r.Key != key.String():
 		return Answer{}, refuse(CodeConflict, "by chance the id of this request is taken; please ask again")
-	case r.Grant.Duration != a.Duration || r.Grant.Reason != a.Reason || r.Grant.Ticket != a.Ticket,
+	case r.Grant.BreakGlass != a.BreakGlass || r.Grant.Extends != a.extends,
+		r.Grant.Duration != a.Duration || r.Grant.Reason != a.Reason || r.Grant.Ticket != a.Ticket,
 		!r.Grant.Start.Equal(startOf(a, r.Grant.RequestedAt)):
 		return Answer{}, refuse(CodeConflict, "the same idempotency key was used for another request (%s)", r.Grant.ID)
 	}
@@ -155,6 +165,7 @@ func (b *Bot) judgeAsk(ctx context.Context, a Ask) (policies.Decision, error) {
 	}
 	g := grants.Grant{
 		Requester: a.Requester, Resource: a.Resource, Duration: a.Duration, Start: a.Start, Reason: a.Reason, Ticket: a.Ticket,
+		BreakGlass: a.BreakGlass, Extends: a.extends,
 	}
 	facts, err := b.gather(ctx, m.set, question{grant: g, at: now, fresh: factFresh, upTo: m.tip})
 	if err != nil {
@@ -183,6 +194,7 @@ func (b *Bot) accept(ctx context.Context, key grants.IntentKey, a Ask, decision 
 		Grant: grants.Grant{
 			ID: key.ID(at), Resource: a.Resource, Requester: requester, Duration: a.Duration, Start: startOf(a, at),
 			Reason: a.Reason, Ticket: a.Ticket, RequestedAt: at, Via: a.Via,
+			BreakGlass: a.BreakGlass, Extends: a.extends,
 		},
 	}
 	err := b.Vault.PutRequest(ctx, r)

@@ -9,9 +9,18 @@
 //	judge.go     ask policy: at the request, at the gate, at a claim
 //	hold.go      give nothing new while the set-up is wrong
 //	act.go       one function for each step
-//	ask.go       what people ask for: request, claim, drop, revoke
+//	ask.go       what people ask for; claim.go and end.go: taking and ending it
+//	answer.go    what people answer: approve, deny; narrow.go: give less
+//	asking.go    whom tac asks for a review, and who hears that nobody has to
+//	limits.go    how much may be asked for; bookings.go: how that is counted
+//	usertokens.go, link.go: what people leave with us, and who they are in chat
+//	extend.go    more time, by a grant that extends another
+//	aftermath.go what follows a break-glass grant
+//	usertokens.go  what people leave with us to review in their name; link.go:
+//	             whose Slack account it is
 //	view.go      what people may see
-//	words.go     every sentence that people and auditors read
+//	words.go     what stands in git and on pull requests
+//	phrases.go   what people are told when they ask, answer, extend and end
 //
 // Webhooks, chat and the clock carry no truth. They put a grant's id on a
 // queue, and a sweep looks at everything anyway, so a lost event costs time
@@ -44,7 +53,14 @@ type Config struct {
 	Chat       Chat
 	Pagers     Pagers  // nil: none is set up
 	Tickets    Tickets // nil: none is set up
+	Tokens     Tokens  // nil: nobody leaves tokens with us
+	// Workspace returns the id of the chat workspace whose people are ours;
+	// nil: there is no chat.
+	Workspace func(ctx context.Context) (id string, err error)
 
+	// Site is the grants repository's own page, as in
+	// https://github.com/acme/access; empty: people are shown no links.
+	Site string
 	// Branch is the default branch: no pull request to another one is ours.
 	Branch string
 
@@ -63,6 +79,11 @@ type Config struct {
 	// Channel is where grants that were not asked for in chat are told;
 	// empty: nowhere.
 	Channel string
+	// Limits bounds how much may be asked for. It never bounds what ends
+	// access.
+	Limits Limits
+	// AlarmChannels are told at once of every break-glass grant.
+	AlarmChannels []string
 
 	// Hold says in a sentence for people why nobody gets new access to a
 	// resource now, by what a credential would be for (the zero Target: the
@@ -88,6 +109,7 @@ type Bot struct {
 	index    index
 	locks    keyedLocks
 	removals removals
+	counting counting
 }
 
 // item is one thing to look at.
@@ -378,6 +400,7 @@ func (b *Bot) Sync(ctx context.Context) error {
 	// Whatever cannot be read must not keep the others from being looked
 	// at: with GitHub down, grants still end.
 	b.main.expire()
+	b.facts.forgetMembers()
 	due, err := b.everything(ctx)
 	note("list grants", err)
 	open, err := b.Forge.OpenPulls(ctx)

@@ -48,7 +48,7 @@ func TestAnAutoApprovedLifeCostsFiveCallsOfGitHub(t *testing.T) {
 
 func TestAllRemovalsTogetherAreOneCommitAndNoCall(t *testing.T) {
 	tn := newTown(t, nil)
-	r := tn.replica("one")
+	r := tn.replica("one", limited(bot.Limits{OpenPerPerson: 7}))
 	tn.must(tn.sync(r))
 	var ids []grants.ID
 	for range 7 {

@@ -98,6 +98,7 @@ type factCache struct {
 	duty    map[policies.Schedule]cached[policies.Duty]
 	spoken  map[policies.Schedule]policies.Duty // what pagers said last, before they fell silent
 	tickets map[policies.TicketRef]cached[policies.Ticket]
+	issues  map[int]cached[world.Issue]
 	members map[int64]bool
 	inOrg   bool
 	at      time.Time
@@ -114,6 +115,7 @@ func newFactCache() factCache {
 		duty:    map[policies.Schedule]cached[policies.Duty]{},
 		spoken:  map[policies.Schedule]policies.Duty{},
 		tickets: map[policies.TicketRef]cached[policies.Ticket]{},
+		issues:  map[int]cached[world.Issue]{},
 	}
 }
 
@@ -140,3 +142,11 @@ func remember[K comparable, F any](c *factCache, in map[K]cached[F], key K, fact
 
 // factFresh is how old a fact may be where nothing is issued on it.
 const factFresh = 30 * time.Second
+
+// forgetMembers has the organisation's members read anew: whoever left it is
+// to lose what they hold at the next sweep, and not at the one after.
+func (c *factCache) forgetMembers() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.members, c.at = nil, time.Time{}
+}

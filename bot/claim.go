@@ -60,10 +60,12 @@ func (b *Bot) Claim(ctx context.Context, who grants.Principal, id grants.ID, a C
 		if err := mayClaim(who, s, a); err != nil {
 			return nil, View{}, err
 		}
-		if err := b.refuseHeld(s.grant.Resource, s.target()); err != nil {
-			return nil, View{}, err
-		}
 		phase, step := grants.Next(s.Observed)
+		if step.Kind == grants.Issue || step.Kind == grants.Retire || step.Kind == grants.Extend { // who gets nothing new keeps what they have
+			if err := b.refuseHeld(s.grant.Resource, s.target()); err != nil {
+				return nil, View{}, err
+			}
+		}
 		switch step.Kind {
 		case grants.Issue:
 			credential, err := b.issueToClaimant(ctx, s)
@@ -81,7 +83,7 @@ func (b *Bot) Claim(ctx context.Context, who grants.Principal, id grants.ID, a C
 			}
 			b.Wake(id)
 			return credential, b.view(id, grants.PhaseActive, s), nil
-		case grants.Retire, grants.Renew, grants.ConfirmTake, grants.Warn, grants.Start:
+		case grants.Retire, grants.Renew, grants.ConfirmTake, grants.Warn, grants.Start, grants.Extend:
 			later, err := b.step(ctx, id, step, s)
 			if err != nil {
 				b.Wake(id)

@@ -302,3 +302,33 @@ func TestAnAlertReachesTheLog(t *testing.T) {
 		t.Errorf("the log has no alert about a grant that was pushed to main:\n%s", said)
 	}
 }
+
+// TestWhoLeavesLosesWhatTheyHoldAtTheNextSweep: no answer about members that
+// is a moment old keeps it, and a sweep comes every minute.
+func TestWhoLeavesLosesWhatTheyHoldAtTheNextSweep(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(tn *town){
+		"the organisation": func(tn *town) { tn.must(tn.GitHub.RemoveMember("acme", "alice")) },
+		"the people": func(tn *town) {
+			people := tn.mainFile("policies/people.yaml")
+			at := strings.Index(people, "    - {github: alice")
+			end := at + strings.Index(people[at:], "\n") + 1
+			tn.byHand(map[string]string{"policies/people.yaml": people[:at] + people[end:], "policies/roles.yaml": strings.ReplaceAll(tn.mainFile("policies/roles.yaml"), "alice, ", "")})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tn := newTown(t, nil)
+			r := tn.replica("one")
+			id := tn.active(r, "alice", 2*time.Hour)
+			tn.must(tn.sync(r))
+			tn.Clock.Advance(10 * time.Second)
+			leave(tn)
+			tn.Clock.Advance(10 * time.Second)
+			_ = tn.sync(r)
+			if users := tn.Postgres.Users(); len(users) > 0 {
+				t.Errorf("%s is %s, and %v live", id, tn.see(r, id).Phase, users)
+			}
+		})
+	}
+}

@@ -20,6 +20,11 @@ type question struct {
 	// upTo is the commit of the default branch up to which grants that were
 	// given without review count; "": they counted when this one was merged.
 	upTo string
+	// since is when people could first answer; zero: nobody was asked yet.
+	since time.Time
+	// settled says that this was consented to: what it extends was alive
+	// then, and no break-glass review was overdue.
+	settled bool
 }
 
 // silentFor is how long a source that was silent is not asked again. Silence
@@ -49,12 +54,29 @@ func (b *Bot) gather(ctx context.Context, set *policies.Set, q question) (polici
 	if err := b.gatherTickets(ctx, needs, q, &facts); err != nil {
 		return policies.Facts{}, err
 	}
-	if !needs.Uses {
-		return facts, nil
+	facts.Since = q.since
+	if err := b.gatherHistory(ctx, needs, q, &facts); err != nil {
+		return policies.Facts{}, err
 	}
-	var err error
-	facts.Uses, err = b.uses(ctx, q)
-	return facts, err
+	return facts, nil
+}
+
+// gatherHistory reads what the default branch tells of other grants.
+func (b *Bot) gatherHistory(ctx context.Context, needs policies.Needs, q question, facts *policies.Facts) (err error) {
+	if needs.Uses {
+		if facts.Uses, err = b.uses(ctx, q); err != nil {
+			return err
+		}
+	}
+	if q.grant.Extends != "" {
+		if facts.Base, err = b.baseOf(ctx, q); err != nil {
+			return err
+		}
+	}
+	if q.grant.BreakGlass {
+		facts.Overdue, err = b.overdue(ctx, q)
+	}
+	return err
 }
 
 // gatherTeams leaves a team that does not exist unknown.

@@ -144,7 +144,7 @@ func (b *Bot) checkMergedHead(ctx context.Context, j *judgement) error {
 	if err != nil {
 		return fmt.Errorf("read the merged head: %w", err)
 	}
-	j.commits = len(head.Commits)
+	j.commits = head.Commits
 	tree, err := b.Repository.Tree(ctx, head.Head, "grants")
 	if err != nil {
 		return fmt.Errorf("read the merged head: %w", err)

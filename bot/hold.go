@@ -25,7 +25,7 @@ const holdAgain = time.Minute
 // would give access that is held back.
 func (b *Bot) held(step grants.Step, s *sight) grants.Step {
 	switch step.Kind {
-	case grants.Propose, grants.Merge, grants.Issue:
+	case grants.Propose, grants.Merge, grants.Issue, grants.Extend:
 		if err := b.Hold(s.grant.Resource, s.target()); err != nil {
 			return grants.Step{Kind: grants.Wait, Until: s.Clocks.Latest.Add(holdAgain), Why: err.Error()}
 		}

@@ -26,10 +26,12 @@ type judgement struct {
 	decision policies.Decision
 	count    policies.Count
 	facts    policies.Facts
-	policy   string // commit whose policies were asked
+	set      *policies.Set // that was asked
+	policy   string        // commit whose policies were asked
 	target   grants.Target
 	pull     world.Pull
-	commits  int // of the pull request
+	commits  []string // of the pull request, oldest first
+	earlier  []string // those of them whose file holds all that the head's does
 }
 
 // digest changes whenever people should be told something new.
@@ -38,6 +40,12 @@ func (j *judgement) digest() string {
 	fmt.Fprintf(h, "%s %d %s %s\n", j.pull.Head, j.verdict.Ruling, j.verdict.Rule, j.verdict.Why)
 	for _, a := range j.count.Approvers {
 		fmt.Fprintf(h, "%d %d\n", a.Person.ID, a.Review)
+	}
+	if base := j.facts.Base; base != nil { // another extension was merged
+		fmt.Fprintf(h, "%s\n", base.Total)
+	}
+	for _, need := range j.count.Missing { // an escalation adds a role
+		fmt.Fprintf(h, "%s %q\n", need.Policy, need.Roles)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:12])
 }
@@ -60,7 +68,7 @@ func (b *Bot) judgeHead(ctx context.Context, m *mainSight, pull world.Pull, own 
 		return nil, err
 	}
 	j.policy = m.tip
-	j.commits = len(proposal.Commits)
+	j.commits = proposal.Commits
 	touches := func(c world.Change) bool { return strings.HasPrefix(strings.ToLower(c.Path), "grants/") }
 	if !slices.ContainsFunc(proposal.Changes, touches) {
 		j.noGrant = true
@@ -172,6 +180,8 @@ func (b *Bot) checkAuthor(ctx context.Context, j *judgement, pull world.Pull) er
 		j.no("pull/branch", "branches %s* are the bot's own; push your grant to another branch", grants.BranchPrefix)
 	case g.Attestation != "":
 		j.no("grant/attestation", "a hand-written grant carries no attestation; take the line away")
+	case g.Narrows != "":
+		j.no("grant/narrows", "only tac narrows a grant that somebody reviewed; take the line away")
 	case g.Via != grants.ViaGit:
 		j.no("grant/via", "a hand-written grant says `via: git`, not %s", g.Via)
 	case pull.AuthorBot || !g.Requester.Same(pull.Author):
@@ -202,11 +212,14 @@ func (b *Bot) checkAttestation(ctx context.Context, j *judgement, pull world.Pul
 		j.no("pull/branch", "the bot proposes this grant on %s, not on %s", g.Branch(), printable(pull.Branch))
 		return nil
 	}
-	if j.commits != 1 {
-		// What it says is signed, yet whoever pushed could approve it (threats.md B3).
-		j.no("pull/commits", "the bot proposes a grant in one commit; somebody else pushed to %s", g.Branch())
-		return nil
+	if err := b.attested(ctx, j, g); err != nil || j.verdict.Ruling == grants.No {
+		return err
 	}
+	return b.checkNarrowings(ctx, j)
+}
+
+// attested refuses a file that Vault did not sign for us.
+func (b *Bot) attested(ctx context.Context, j *judgement, g grants.Grant) error {
 	if g.Attestation == "" {
 		j.no("grant/attestation", "the grant carries no attestation though the bot's account proposed it")
 		return nil
@@ -247,21 +260,44 @@ const tooFarAhead = "the start is more than 30 days ahead; ask nearer to the tim
 // decide asks policy and counts the reviews. What others were given without
 // review counts up to the commit whose policies are asked.
 func (b *Bot) decide(ctx context.Context, j *judgement, set *policies.Set, at time.Time, fresh time.Duration, reviews []policies.Review) error {
-	facts, err := b.gather(ctx, set, question{grant: j.grant, at: at, fresh: fresh, upTo: j.policy})
+	facts, err := b.gather(ctx, set, question{grant: j.grant, at: at, fresh: fresh, upTo: j.policy, since: j.since()})
 	if err != nil {
 		return err
 	}
 	if reviews, err = b.ofMembers(ctx, reviews, fresh); err != nil {
 		return err
 	}
-	j.facts = facts
+	if reviews, err = b.ofThisLength(ctx, j, reviews); err != nil {
+		return err
+	}
+	j.facts, j.set = facts, set
 	j.decision = set.Evaluate(policies.RequestOf(j.grant), facts)
 	if r, ok := set.Resource(j.grant.Resource); ok {
 		j.target = r.Vault
 	}
-	j.count = set.CountApprovals(j.decision, policies.Proposal{Head: j.pull.Head, Requester: j.grant.Requester, Banned: b.banned(j.pull)}, reviews, facts)
+	j.count = set.CountApprovals(j.decision, policies.Proposal{
+		Head: j.pull.Head, Earlier: j.earlier, Requester: j.grant.Requester, Banned: b.banned(j.pull),
+	}, reviews, facts)
 	j.verdict = ruling(j.decision, j.count)
 	return nil
+}
+
+// since is when people could first answer. Of a pull request that somebody
+// opened by hand it is not known: as a draft, or with other content, it may
+// have stood there for long before anybody was asked.
+func (j *judgement) since() time.Time {
+	if !j.pull.AuthorBot {
+		return time.Time{}
+	}
+	return j.pull.CreatedAt
+}
+
+// sinceOf is the same of what was consented to.
+func sinceOf(r *grants.Record) time.Time {
+	if r.Grant.Via == grants.ViaGit {
+		return time.Time{}
+	}
+	return r.Grant.RequestedAt
 }
 
 // banned lists who may not approve besides the requester: whoever pushed.
@@ -297,7 +333,7 @@ func ruling(d policies.Decision, count policies.Count) grants.Verdict {
 		v.Ruling = grants.No
 	case len(count.Blocked) > 0:
 		v.Ruling = grants.Ask
-		v.Why = fmt.Sprintf("%s asked for changes; only their own new approval lifts that", count.Blocked[0].Person)
+		v.Why = fmt.Sprintf("%s denied it; only their own approval lifts that", count.Blocked[0].Person)
 	case d.Outcome == policies.Allow:
 		v.Ruling = grants.Yes
 	case d.Outcome == policies.NeedsReview && count.Satisfied:
@@ -337,6 +373,16 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 	if m == nil {
 		return grants.Verdict{Why: "GitHub cannot be reached, and nothing is issued on what cannot be checked"}, nil
 	}
+	// The time that an extension added is claimed with the rest.
+	for _, e := range r.Extensions {
+		extension, err := b.Vault.Record(ctx, e.ID)
+		if err != nil || extension == nil {
+			return grants.Verdict{Why: fmt.Sprintf("the record of %s, which extends this, cannot be read", e.ID)}, err
+		}
+		if v, err := b.judgeClaim(ctx, m, extension); err != nil || v.Ruling != grants.Yes {
+			return v, err
+		}
+	}
 	if len(r.Approvers) == 0 {
 		return grants.Verdict{Ruling: grants.Yes, Rule: r.Rule}, nil
 	}
@@ -347,7 +393,7 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 	// Memberships are those of now, duties those of the consent: whoever was
 	// on duty then is not asked to be so for ever. What was given without
 	// review since counts as well, so that nothing is allowed by its absence.
-	facts, err := b.gather(ctx, m.set, question{grant: r.Grant, at: consented, upTo: m.tip})
+	facts, err := b.gather(ctx, m.set, question{grant: r.Grant, at: consented, upTo: m.tip, since: sinceOf(r), settled: true})
 	if err != nil {
 		return grants.Verdict{}, err
 	}
@@ -362,7 +408,11 @@ func (b *Bot) judgeClaim(ctx context.Context, m *mainSight, r *grants.Record) (g
 	if reviews, err = b.ofMembers(ctx, reviews, 0); err != nil {
 		return grants.Verdict{}, err
 	}
+	// The gate has seen that each of these commits held all that was merged.
 	proposal := policies.Proposal{Head: r.Approvers[0].Commit, Requester: r.Grant.Requester}
+	for _, a := range r.Approvers[1:] {
+		proposal.Earlier = append(proposal.Earlier, a.Commit)
+	}
 	if m.set.CountApprovals(d, proposal, reviews, facts).Satisfied {
 		return grants.Verdict{Ruling: grants.Yes, Rule: r.Rule}, nil
 	}
@@ -397,7 +447,7 @@ func (b *Bot) judgeStart(ctx context.Context, r *grants.Record) (grants.Verdict,
 	if err != nil {
 		return grants.Verdict{}, err
 	}
-	facts, err := b.gather(ctx, set, question{grant: r.Grant, at: r.StartsAt})
+	facts, err := b.gather(ctx, set, question{grant: r.Grant, at: r.StartsAt, since: sinceOf(r), settled: true})
 	if err != nil {
 		return grants.Verdict{}, err
 	}

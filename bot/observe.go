@@ -54,6 +54,7 @@ func (b *Bot) observe(ctx context.Context, id grants.ID, claim *claimAsk) (*sigh
 	}
 	if r := s.Record; r != nil && endsAnyway(r, s.Clocks.Latest) {
 		s.grant = r.Grant
+		b.observeBase(ctx, s, r)
 		return s, nil
 	}
 	var mainErr error
@@ -81,7 +82,7 @@ func endsAnyway(r *grants.Record, now time.Time) bool {
 	if r.State == grants.Revoking && !r.Retiring {
 		return true
 	}
-	return r.State != grants.Revoked && !now.Before(r.EndsAt)
+	return r.State != grants.Revoked && !r.Carried && !now.Before(r.EndsAt)
 }
 
 // unreadable wakes somebody where Vault answers, yet not with what it must
@@ -134,6 +135,11 @@ func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (er
 	if s.main != nil {
 		s.File = fileState(s.main, r)
 	}
+	b.observeBase(ctx, s, r)
+	b.observeExtensions(ctx, s, r)
+	if r.Aftermath.Pending() && r.Aftermath.Alarmed {
+		s.Reviewed = b.reviewedBy(ctx, s)
+	}
 	if r.State == grants.Revoked || r.State == grants.Revoking && !r.Retiring {
 		return nil
 	}
@@ -164,6 +170,38 @@ func (b *Bot) observeRecord(ctx context.Context, s *sight, r *grants.Record) (er
 		}
 	}
 	return nil
+}
+
+// observeExtensions finds an extension that has ended though it still moves
+// the grant's end: it was taken back at the very moment at which another
+// replica put it in. One that cannot be read keeps nothing else from ending.
+func (b *Bot) observeExtensions(ctx context.Context, s *sight, r *grants.Record) {
+	for _, e := range r.Extensions {
+		if r.Ending() {
+			return
+		}
+		extension, err := b.Vault.Record(ctx, e.ID)
+		switch {
+		case err != nil:
+			b.Alert(r.Grant.ID, "the record of "+string(e.ID)+", which extends this, cannot be read: "+err.Error())
+		case extension == nil || extension.Ending():
+			s.Withdrawn = e.ID
+		}
+	}
+}
+
+// observeBase reads the record of the grant that this one extends. Where it
+// cannot be read, what it carries neither gives nor ends anything.
+func (b *Bot) observeBase(ctx context.Context, s *sight, r *grants.Record) {
+	if r.Grant.Extends == "" || r.State == grants.Revoked {
+		return
+	}
+	base, err := b.Vault.Record(ctx, r.Grant.Extends)
+	if err != nil {
+		b.Alert(r.Grant.ID, "the record of "+string(r.Grant.Extends)+", which this extends, cannot be read: "+err.Error())
+		return
+	}
+	s.Base = base
 }
 
 // lookAgain makes sure of what would end the grant: the look at main may be
@@ -230,7 +268,7 @@ const mostForChat = 2
 // the merge of what was asked for in chat, where the engine gives a secret
 // that can be wrapped, until one was sent, to somebody who can be written to.
 func (b *Bot) claimsForChat(s *sight, r *grants.Record) bool {
-	return b.Chat != nil && r.Grant.Via == grants.ViaSlack && r.Grant.Start.IsZero() && r.Target.Slice == 0 &&
+	return b.Chat != nil && r.Grant.Via == grants.ViaSlack && r.Grant.Start.IsZero() && r.Target.Slice == 0 && !r.Carried &&
 		!r.Sent && r.Gen < mostForChat && b.chatUser(s) != "" &&
 		(r.State == grants.Approved || r.State == grants.Retired) && r.FailedIssues < grants.MostFailures
 }
@@ -309,11 +347,17 @@ func (b *Bot) observePull(ctx context.Context, s *sight, pull world.Pull, own bo
 		return nil
 	}
 	s.judgement, s.Verdict = j, j.verdict
-	if s.Request == nil {
+	if s.Request == nil || j.theirs && j.grant.Narrows != "" {
 		s.grant = j.grant
 	}
 	s.LapsesAt = b.lapsesAt(s, j)
+	s.EscalatesAt = nextEscalation(j.decision, b.Now())
 	s.Shown = s.Request != nil && s.Request.Shown == j.digest()
+	if s.Request != nil && s.Request.Narrowing == nil && !own {
+		if s.Request.Narrowing, err = b.suggested(ctx, j); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -37,6 +37,10 @@ type Repository interface {
 	// file, and returns the branch's head. Where the branch exists already
 	// its head is returned as it stands.
 	Propose(ctx context.Context, p world.NewBranch) (head string, err error)
+	// Amend adds to a grant's branch one commit that replaces its file, as a
+	// compare-and-swap on the branch: world.ErrLost where that is elsewhere.
+	// The same amendment makes the same commit, so repeating it is safe.
+	Amend(ctx context.Context, a world.Amendment) (head string, err error)
 	// Remove commits, on top of tip, one commit without the given paths and
 	// pushes it as a compare-and-swap on the default branch: world.ErrLost where
 	// that has moved on.
@@ -70,6 +74,19 @@ type Forge interface {
 	// AskReview requests reviews. People whom GitHub will not ask (not a
 	// collaborator) are left out silently: the body names them all.
 	AskReview(ctx context.Context, number int, logins []string) error
+	// Review submits a review as the person whose token it is, on exactly the
+	// head that they were shown, and returns its id. world.ErrLost where the
+	// pull request has another head by now; world.ErrNotOurs where GitHub does
+	// not take the token, or does not let this person review.
+	Review(ctx context.Context, token world.Secret, r world.NewReview) (id int64, err error)
+	// Suggestions returns the changes of lines that reviewers proposed on the
+	// pull request, oldest first.
+	Suggestions(ctx context.Context, number int) ([]world.Suggestion, error)
+	// OpenIssue opens an issue, or returns the one that our App opened with
+	// the same key.
+	OpenIssue(ctx context.Context, i world.NewIssue) (world.Issue, error)
+	// Issue returns one issue.
+	Issue(ctx context.Context, number int) (world.Issue, error)
 	// Merge squashes exactly head. world.ErrLost where the head has moved or
 	// GitHub will not merge now; world.ErrAmbiguous where the answer was lost.
 	Merge(ctx context.Context, number int, head, subject, message string) (commit string, err error)
@@ -114,6 +131,16 @@ type Vault interface {
 	Record(ctx context.Context, id grants.ID) (*grants.Record, error)
 	PutRecord(ctx context.Context, r *grants.Record) error
 	Records(ctx context.Context) ([]grants.ID, error)
+	// UserToken returns what a person left with tac so that a press of theirs
+	// in chat becomes a review of theirs; nil: nothing. PutUserToken writes
+	// over exactly the version it carries; empty tokens forget it.
+	UserToken(ctx context.Context, person int64) (*world.UserToken, error)
+	PutUserToken(ctx context.Context, t *world.UserToken) error
+	// Note returns a small shared value; its Version is 0 where there is none.
+	// PutNote writes over exactly the version it carries. Keys are made of
+	// a-z, 0-9, - and /.
+	Note(ctx context.Context, key string) (world.Note, error)
+	PutNote(ctx context.Context, key string, n *world.Note) error
 	// HighWater is the commit up to which every grant has its record.
 	HighWater(ctx context.Context) (*world.HighWater, error)
 	PutHighWater(ctx context.Context, h *world.HighWater) error
@@ -136,6 +163,17 @@ type Vault interface {
 	// proves it dead: nil means proved. The record must be REVOKING. It
 	// writes nothing.
 	Kill(ctx context.Context, r *grants.Record, now time.Time) error
+}
+
+// Tokens are what people leave with us at GitHub.
+type Tokens interface {
+	// Refresh trades a stale token for a new one: the old one is dead at
+	// once. world.ErrNotOurs where it is not good any more.
+	Refresh(ctx context.Context, t world.UserToken) (world.UserToken, error)
+	// Revoke ends a token, and the refresh token that came with it.
+	Revoke(ctx context.Context, access world.Secret) error
+	// User tells whose token it is.
+	User(ctx context.Context, access world.Secret) (grants.Principal, error)
 }
 
 // Chat is where people talk. An error that has a method RetryAfter, without

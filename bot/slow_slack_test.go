@@ -42,7 +42,10 @@ func (tn *town) slackHangs(r *demo.Replica) (calls *atomic.Int64) {
 // own message hangs too. The bot gives up on chat after ten seconds, once;
 // without that limit the credential would live for ever.
 func TestASlackThatHangsDelaysNoEnd(t *testing.T) {
-	tn, r := started(t)
+	t.Parallel()
+	tn := newTown(t, nil)
+	r := tn.replica("one", limited(bot.Limits{OpenPerPerson: 9}))
+	tn.must(tn.sync(r))
 	expired, dropped := tn.active(r, "alice", 2*time.Hour), tn.active(r, "carol", time.Hour)
 	calls := tn.slackHangs(r)
 	for range 8 {

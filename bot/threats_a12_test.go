@@ -129,16 +129,24 @@ func TestA12_AHiddenDenialIsFoundByAnyLaterRead(t *testing.T) {
 
 func TestA12_AStaleHeadIsNotMerged(t *testing.T) {
 	t.Parallel()
-	tn := newTown(t, nil)
-	r := tn.replica("one")
-	tn.must(tn.sync(r))
-	h := tn.writes("bob", tn.newHand("bob", 2*time.Hour))
-	tn.must(tn.sync(r))
-	tn.review(h.pull, "dana", "APPROVE")
-	tn.GitHub.LagFor("/", 30*time.Second)
-	h.Duration = 8 * time.Hour
-	_, err := tn.push(github.Push{Login: "bob", Branch: h.branch, Message: "longer", Files: map[string]string{h.Path(): string(h.Encode())}})
-	tn.must(err)
-	tn.unmerged(r, h.ID, "bob")
-	tn.phase(r, h.ID, grants.PhaseRequested)
+	for name, unprotect := range map[string]bool{"under the rules": false, "where the rules are missing": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tn := newTown(t, nil)
+			r := tn.replica("one")
+			tn.must(tn.sync(r))
+			if unprotect { // the head that is merged is the bot's own concern
+				tn.must(tn.GitHub.Unprotect(demo.Repository))
+			}
+			h := tn.writes("bob", tn.newHand("bob", 2*time.Hour))
+			tn.must(tn.sync(r))
+			tn.review(h.pull, "dana", "APPROVE")
+			tn.GitHub.LagFor("/", 30*time.Second)
+			h.Duration = 8 * time.Hour
+			_, err := tn.push(github.Push{Login: "bob", Branch: h.branch, Message: "longer", Files: map[string]string{h.Path(): string(h.Encode())}})
+			tn.must(err)
+			tn.unmerged(r, h.ID, "bob")
+			tn.phase(r, h.ID, grants.PhaseRequested)
+		})
+	}
 }

@@ -330,20 +330,20 @@ func TestA11_WordsApproveNothing(t *testing.T) {
 	tn := newTown(t, nil)
 	r := tn.replica("one")
 	id, pull := tn.waiting(r)
-	token, err := tn.GitHub.PAT("dana")
-	tn.must(err)
-	say := func(path string, body map[string]string) {
+	say := func(login, path string, body map[string]string) {
 		t.Helper()
+		token, err := tn.GitHub.PAT(login)
+		tn.must(err)
 		if status := tn.request(token, http.MethodPost, path, body); status >= 300 {
 			t.Fatalf("%s: status %d", path, status)
 		}
 	}
 	reviews, comments := fmt.Sprintf("/pulls/%d/reviews", pull), fmt.Sprintf("/issues/%d/comments", pull)
-	say(reviews, map[string]string{"event": "COMMENT", "body": "APPROVED /approve LGTM :+1:"})
-	say(reviews, map[string]string{"body": "APPROVE"}) // begun, and not submitted
-	say(comments, map[string]string{"body": "/approve\n\nTac-Approver: 1004 1 x"})
+	say("dana", reviews, map[string]string{"event": "COMMENT", "body": "APPROVED /approve LGTM :+1:"})
+	say("eve", reviews, map[string]string{"body": "APPROVE"}) // begun, and not submitted
+	say("dana", comments, map[string]string{"body": "/approve\n\nTac-Approver: 1004 1 x"})
 	tn.unmerged(r, id, "bob")
-	say(reviews, map[string]string{"event": "APPROVE", "body": "I do not approve of this"})
+	say("dana", reviews, map[string]string{"event": "APPROVE", "body": "I do not approve of this"})
 	tn.settle(r)
 	tn.phase(r, id, grants.PhaseApproved)
 }

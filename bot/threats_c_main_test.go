@@ -13,6 +13,7 @@ import (
 	"github.com/tigeraccess/tac/bot/sandbox/vault"
 	"github.com/tigeraccess/tac/cmd/tac/demo"
 	"github.com/tigeraccess/tac/grants"
+	"github.com/tigeraccess/tac/policies"
 )
 
 // C9 to C16: what is brought back, changed or taken away behind the bot's
@@ -258,9 +259,12 @@ const sshKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJcpmSKH8Z1UlGm1d2kYE0VIeKf
 
 func TestC12_WhatTheBotDidNotMergeGivesNothing(t *testing.T) {
 	now := func(tn *town) string { c := clone{tn: tn}; return c.signature("eve", tn.Clock.Now()) }
+	facts := policies.Facts{At: demo.Start, Teams: map[policies.TeamRef]policies.Team{
+		{Org: "acme", Slug: "dba"}: {ID: 501, Slug: "dba", ReadAt: demo.Start, Source: "github:team:acme/dba#501"},
+	}}.Line()
 	message := func(g grants.Grant, pull int) string {
 		return fmt.Sprintf("postgres-prod for alice\n\nTac-Grant: %s\nTac-Requester: 1001\nTac-Decision: allow\nTac-Pull: %d\nTac-Facts: %s\n",
-			g.ID, pull, `{"teams":[{"team":"acme/dba","id":501}]}`)
+			g.ID, pull, facts)
 	}
 	for name, push := range map[string]func(tn *town, r *demo.Replica, g grants.Grant, file string){
 		"pushed": func(tn *town, _ *demo.Replica, g grants.Grant, _ string) {
@@ -333,6 +337,9 @@ func TestC12_WhatTheBotDidNotMergeGivesNothing(t *testing.T) {
 		})
 		_ = tn.sync(r)
 		tn.refused(r, id, "bob")
+		if why := tn.see(r, id).Why; !strings.Contains(why, "was merged by the account 1005 and not by tac") {
+			t.Errorf("it was refused because %s", why)
+		}
 	})
 	t.Run("a merge that GitHub cannot describe wakes somebody, and gives nothing meanwhile", func(t *testing.T) {
 		tn, r := started(t)

@@ -12,9 +12,8 @@ import (
 	"github.com/tigeraccess/tac/policies"
 )
 
-// useLog is what was given without review, as the history of the default
-// branch tells it: one entry for every grant that policy allowed by itself,
-// in the order in which they were merged. An auditor reads the same from a
+// useLog is what was given, as the history of the default branch tells it: one
+// entry for every grant, in the order in which they were merged. An auditor reads the same from a
 // clone. It only ever grows at its end, with the branch.
 type useLog struct {
 	mu      sync.Mutex
@@ -25,11 +24,21 @@ type useLog struct {
 	open    map[string]int // path to the entry whose file stands there
 }
 
+// useEntry is one grant that was merged.
 type useEntry struct {
-	use      policies.Use
-	merged   int // ordinal of the merge
-	removed  int // ordinal of the commit that took the file away; 0: still there
-	removing time.Time
+	use        policies.Use
+	allowed    bool // without review
+	extends    grants.ID
+	breakGlass bool
+	duration   time.Duration
+	merged     int // ordinal of the merge
+	removed    int // ordinal of the commit that took the file away; 0: still there
+	removing   time.Time
+}
+
+// stands reports whether the grant's file is there at a commit.
+func (e useEntry) stands(ordinal int) bool {
+	return e.merged <= ordinal && (e.removed == 0 || e.removed > ordinal)
 }
 
 // uses returns the grants that count against a limit on auto-approvals: those
@@ -40,15 +49,24 @@ func (b *Bot) uses(ctx context.Context, q question) (policies.Uses, error) {
 	}
 	b.given.mu.Lock()
 	defer b.given.mu.Unlock()
-	if _, read := b.given.ordinal[q.upTo]; !read {
-		if err := b.readUses(ctx, q.upTo); err != nil {
-			return policies.Uses{}, err
-		}
+	upTo, err := b.givenUpTo(ctx, q.upTo)
+	if err != nil {
+		return policies.Uses{}, err
 	}
 	uses := policies.Uses{ReadAt: b.Now(), Source: "the default branch at " + q.upTo}
+	longer := map[grants.ID]time.Duration{} // by extensions, which are no grants beside it
 	for _, e := range b.given.entries {
-		u, upTo := e.use, b.given.ordinal[q.upTo]
-		if e.merged > upTo || u.Grant == q.grant.ID || u.Person != q.grant.Requester.ID && u.Resource != q.grant.Resource {
+		if e.extends != "" && e.stands(upTo) {
+			longer[e.extends] += e.duration
+		}
+	}
+	for _, e := range b.given.entries {
+		u := e.use
+		u.Until = u.Until.Add(longer[u.Grant])
+		if e.extends != "" || u.Grant == q.grant.Extends {
+			u.Until = u.ApprovedAt // it counts for its day alone
+		}
+		if !e.allowed || e.merged > upTo || u.Grant == q.grant.ID || u.Person != q.grant.Requester.ID && u.Resource != q.grant.Resource {
 			continue
 		}
 		if e.removed > 0 && e.removed <= upTo && e.removing.Before(u.Until) {
@@ -59,6 +77,18 @@ func (b *Bot) uses(ctx context.Context, q question) (policies.Uses, error) {
 		}
 	}
 	return uses, nil
+}
+
+// givenUpTo reads on to a commit where need be, and returns its ordinal. The
+// log is locked.
+func (b *Bot) givenUpTo(ctx context.Context, commit string) (int, error) {
+	if n, read := b.given.ordinal[commit]; read {
+		return n, nil
+	}
+	if err := b.readUses(ctx, commit); err != nil {
+		return 0, err
+	}
+	return b.given.ordinal[commit], nil
 }
 
 // readUses reads on to a commit. A branch that was rewritten is read anew.
@@ -95,7 +125,7 @@ func (b *Bot) readUse(ctx context.Context, c world.Commit) error {
 			l.entries[i].removed, l.entries[i].removing = ordinal, c.Time
 			delete(l.open, change.Path)
 		}
-		if _, _, ours := grants.ParsePath(change.Path); !ours || !allowed || change.New == nil {
+		if _, _, ours := grants.ParsePath(change.Path); !ours || change.New == nil {
 			continue
 		}
 		data, err := b.Repository.Blob(ctx, change.New.Blob)
@@ -111,9 +141,10 @@ func (b *Bot) readUse(ctx context.Context, c world.Commit) error {
 			begins = g.Start
 		}
 		l.open[change.Path] = len(l.entries)
-		l.entries = append(l.entries, useEntry{merged: ordinal, use: policies.Use{
-			Grant: g.ID, Person: g.Requester.ID, Resource: g.Resource, ApprovedAt: c.Time, Until: begins.Add(g.Duration),
-		}})
+		l.entries = append(l.entries, useEntry{
+			merged: ordinal, allowed: allowed, extends: g.Extends, breakGlass: g.BreakGlass, duration: g.Duration,
+			use: policies.Use{Grant: g.ID, Person: g.Requester.ID, Resource: g.Resource, ApprovedAt: c.Time, Until: begins.Add(g.Duration)},
+		})
 	}
 	return nil
 }

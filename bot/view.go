@@ -29,9 +29,26 @@ type View struct {
 	URL         string         `json:"url,omitempty"` // of the pull request
 	Rule        string         `json:"rule,omitempty"`
 	Approvers   []string       `json:"approvers"`
+	// Head is the commit that an answer to an open request is about.
+	Head string `json:"head,omitempty"`
+	// MayAnswer says that whoever looks may approve or deny the request.
+	MayAnswer  bool        `json:"may_answer,omitempty"`
+	BreakGlass bool        `json:"break_glass,omitempty"`
+	Extends    grants.ID   `json:"extends,omitempty"`    // the grant that this one makes longer
+	Extensions []grants.ID `json:"extensions,omitempty"` // what made this one longer
 	// WaitingFor names who could approve, while people are asked.
-	WaitingFor []string `json:"waiting_for,omitempty"`
-	waitingIDs []int64  // the same by number: a login may be somebody else's tomorrow
+	WaitingFor  []string `json:"waiting_for,omitempty"`
+	waitingIDs  []int64  // the same by number: a login may be somebody else's tomorrow
+	answererIDs []int64  // who approved or denied it
+	// Denied names whose denial stands: nobody else can lift it.
+	Denied []string `json:"denied,omitempty"`
+	// ApproveFrom is from where an approval counts, while people are asked.
+	ApproveFrom []string `json:"approve_from,omitempty"`
+	// Asked is the duration first asked for, where an approver gave less.
+	Asked string `json:"asked,omitempty"`
+	// Total is how long an extended grant is in all.
+	Total     string         `json:"total,omitempty"`
+	Aftermath *AftermathView `json:"aftermath,omitempty"` // of a break-glass grant
 	// Why says in one sentence why the grant stands where it stands.
 	Why string `json:"why,omitempty"`
 	// Taken reports whether a credential is out; Engine and Connect say
@@ -41,11 +58,21 @@ type View struct {
 	Connect string `json:"connect,omitempty"`
 }
 
+// AftermathView is how the look at a break-glass grant stands.
+type AftermathView struct {
+	Issue   int       `json:"issue,omitempty"`
+	URL     string    `json:"url,omitempty"`
+	Due     time.Time `json:"due"`
+	Overdue bool      `json:"overdue"`
+	By      string    `json:"by,omitempty"` // who looked; empty: nobody yet
+}
+
 func (b *Bot) view(id grants.ID, phase grants.Phase, s *sight) View {
 	g := s.grant
 	v := View{
 		ID: id, Phase: phase, Resource: g.Resource, Requester: g.Requester.GitHub, RequesterID: g.Requester.ID,
 		Reason: g.Reason, Ticket: g.Ticket, Approvers: []string{}, StartsAt: moment(g.Start), RequestedAt: moment(g.RequestedAt),
+		BreakGlass: g.BreakGlass, Extends: g.Extends,
 	}
 	if g.Duration > 0 {
 		v.Duration = grants.FormatDuration(g.Duration)
@@ -57,16 +84,39 @@ func (b *Bot) view(id grants.ID, phase grants.Phase, s *sight) View {
 		v.PullRequest, v.URL, v.Rule, v.Why = j.pull.Number, j.pull.URL, j.verdict.Rule, j.verdict.Why
 		for _, a := range j.count.Approvers {
 			v.Approvers = append(v.Approvers, a.Person.GitHub)
+			v.answererIDs = append(v.answererIDs, a.Person.ID)
+		}
+		for _, d := range j.count.Blocked {
+			v.Denied = append(v.Denied, d.Person.GitHub)
+			v.answererIDs = append(v.answererIDs, d.Person.ID)
+		}
+		if base := j.facts.Base; base != nil && base.Total > 0 {
+			v.Total = grants.FormatDuration(base.Total + g.Duration)
+			v.EndsAt = moment(base.EndsAt.Add(g.Duration))
+		}
+		if r := s.Request; r != nil && r.Denial != nil && len(j.count.Blocked) > 0 && j.count.Blocked[0].Person.Same(r.Denial.By) {
+			v.Why = deniedBecause(v.Why, r.Denial)
 		}
 		if j.verdict.Ruling == grants.Ask {
+			v.Head, v.ApproveFrom = j.pull.Head, j.decision.ApproveFrom
+			v.WaitingFor = v.Denied
 			for _, p := range missingPeople(j.count) {
-				v.WaitingFor = append(v.WaitingFor, p.GitHub)
+				if len(v.Denied) == 0 {
+					v.WaitingFor = append(v.WaitingFor, p.GitHub)
+				}
 				v.waitingIDs = append(v.waitingIDs, p.ID)
 			}
 		}
 	}
+	if r := s.Request; r != nil && g.Narrows != "" && r.Grant.Duration > g.Duration {
+		v.Asked = grants.FormatDuration(r.Grant.Duration)
+	}
 	if r := s.Record; r != nil {
 		v.fromRecord(r)
+		v.Aftermath = b.aftermathView(r)
+	}
+	if v.URL == "" && v.PullRequest > 0 && b.Site != "" {
+		v.URL = fmt.Sprintf("%s/pull/%d", b.Site, v.PullRequest)
 	}
 	m := s.main
 	if m == nil {
@@ -80,13 +130,29 @@ func (b *Bot) view(id grants.ID, phase grants.Phase, s *sight) View {
 	return v
 }
 
+func (b *Bot) aftermathView(r *grants.Record) *AftermathView {
+	a := r.Aftermath
+	if a.Due.IsZero() {
+		return nil
+	}
+	view := &AftermathView{Issue: a.Issue, Due: a.Due.UTC(), Overdue: a.Overdue(b.Now()), By: a.By}
+	if a.Issue > 0 && b.Site != "" {
+		view.URL = fmt.Sprintf("%s/issues/%d", b.Site, a.Issue)
+	}
+	return view
+}
+
 func (v *View) fromRecord(r *grants.Record) {
 	v.Outcome, v.PullRequest, v.Rule, v.Why = r.Outcome, r.Pull, r.Rule, r.EndedWhy
 	v.StartsAt, v.EndsAt = moment(r.StartsAt), moment(r.EffectiveEnd())
 	v.Taken = r.State == grants.Delivered || r.State == grants.Issued
-	v.Approvers = []string{}
+	v.Approvers, v.Extensions = []string{}, nil
+	for _, e := range r.Extensions {
+		v.Extensions = append(v.Extensions, e.ID)
+	}
 	for _, a := range r.Approvers {
 		v.Approvers = append(v.Approvers, a.GitHub)
+		v.answererIDs = append(v.answererIDs, a.ID)
 	}
 }
 
@@ -255,7 +321,13 @@ func (b *Bot) Show(ctx context.Context, who grants.Principal, id grants.ID) (Vie
 	if !sees(v) {
 		return View{}, refuse(CodeNotFound, "there is no grant %s that you may see", id)
 	}
-	return v, nil
+	return v.seenBy(who), nil
+}
+
+// seenBy is the view as one person has it.
+func (v View) seenBy(who grants.Principal) View {
+	v.MayAnswer = who.ID > 0 && slices.Contains(v.waitingIDs, who.ID)
+	return v
 }
 
 // List returns the grants that somebody may see, newest first, as this
@@ -268,14 +340,14 @@ func (b *Bot) List(ctx context.Context, who grants.Principal) ([]View, error) {
 	views := []View{}
 	for _, v := range b.index.all() {
 		if sees(v) {
-			views = append(views, v)
+			views = append(views, v.seenBy(who))
 		}
 	}
 	return views, nil
 }
 
-// seer returns who may see what: one's own, what one may approve, and what
-// is on resources one owns; security sees all (design.md 5).
+// seer returns who may see what: one's own, what one may approve or has
+// answered, and what is on resources one owns; security sees all (design.md 5).
 func (b *Bot) seer(ctx context.Context, who grants.Principal) (func(View) bool, error) {
 	m, err := b.mainNow(ctx)
 	if err != nil {
@@ -285,7 +357,7 @@ func (b *Bot) seer(ctx context.Context, who grants.Principal) (func(View) bool, 
 	rights := map[string]ownership{}
 	var failed error
 	sees := func(v View) bool {
-		if v.RequesterID == who.ID && who.ID != 0 || slices.Contains(v.waitingIDs, who.ID) {
+		if who.ID != 0 && (v.RequesterID == who.ID || slices.Contains(v.waitingIDs, who.ID) || slices.Contains(v.answererIDs, who.ID)) {
 			return true
 		}
 		o, known := rights[v.Resource]

@@ -18,12 +18,24 @@ import (
 // stands there, and never starts a line.
 
 func pullTitle(g grants.Grant) string {
-	return fmt.Sprintf("%s for %s, %s", g.Resource, g.Requester.GitHub, grants.FormatDuration(g.Duration))
+	return fmt.Sprintf("%s for %s, %s", g.Resource, g.Requester.GitHub, lengthText(g))
+}
+
+// lengthText is how long a grant lasts, and what is special about that.
+func lengthText(g grants.Grant) string {
+	length := grants.FormatDuration(g.Duration)
+	switch {
+	case g.Extends != "":
+		return length + " more"
+	case g.BreakGlass:
+		return length + ", break-glass"
+	}
+	return length
 }
 
 func proposalMessage(g grants.Grant) string {
 	return fmt.Sprintf("request %s for %s, %s\n\n    %s\n\nTac-Grant: %s\nTac-Requester: %d\n",
-		g.Resource, g.Requester.GitHub, grants.FormatDuration(g.Duration), quiet(reasonText(g)), g.ID, g.Requester.ID)
+		g.Resource, g.Requester.GitHub, lengthText(g), quiet(reasonText(g)), g.ID, g.Requester.ID)
 }
 
 // quiet keeps GitHub from acting on a reason in a commit message ("Closes #7",
@@ -51,6 +63,9 @@ func mergeMessage(j *judgement) (subject, message string) {
 	}
 	if !g.Start.IsZero() {
 		fmt.Fprintf(&b, ", to start at %s", g.Start.UTC().Format(time.RFC3339))
+	}
+	if g.Extends != "" {
+		fmt.Fprintf(&b, ", to extend %s", g.Extends)
 	}
 	fmt.Fprintf(&b, ":\n\n    %s\n\n", quiet(reasonText(g)))
 	for _, t := range mergeTrailers(j) {
@@ -201,7 +216,7 @@ func removalSubject(path string, r removal) string {
 func pullBody(j *judgement, set *policies.Set) string {
 	g := j.grant
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s** asks for **%s** for **%s**", inert(g.Requester.GitHub), inert(g.Resource), grants.FormatDuration(g.Duration))
+	fmt.Fprintf(&b, "**%s** asks for **%s** for **%s**", inert(g.Requester.GitHub), inert(g.Resource), lengthText(g))
 	if !g.Start.IsZero() {
 		fmt.Fprintf(&b, ", from %s", g.Start.UTC().Format(time.RFC3339))
 	}
@@ -214,6 +229,12 @@ func pullBody(j *judgement, set *policies.Set) string {
 		}
 	}
 	row("Grant", "`"+string(g.ID)+"`")
+	if g.Extends != "" {
+		row("Extends", "`"+string(g.Extends)+"`")
+	}
+	if base := j.facts.Base; base != nil && !base.EndsAt.IsZero() {
+		row("Whole length", grants.FormatDuration(base.Total+g.Duration)+", until "+clockText(base.EndsAt.Add(g.Duration)))
+	}
 	if r, ok := set.Resource(g.Resource); ok {
 		row("Resource", cell(r.Description))
 		row("Owners", cell(strings.Join(r.Owners, ", ")))
@@ -241,19 +262,35 @@ func stillNeeded(j *judgement) string {
 			logins = append(logins, inert(p.GitHub))
 		}
 		fmt.Fprintf(&b, "Still needed under `%s`: %s from %s (%s). An approving review of this very commit counts; comments do not, and neither does the requester's own.\n",
-			need.Policy, countOf(need.Required, "approval"), list(need.Roles, 5), list(logins, 12))
+			need.Policy, countOf(need.Required, "approval"), list(need.Roles, 5), list(logins, mostNamed))
+		if len(logins) > mostNamed {
+			fmt.Fprintf(&b, "\n<details><summary>All %d who may approve</summary>\n\n%s\n\n</details>\n", len(logins), list(logins, mostListed))
+		}
+	}
+	for _, e := range j.decision.Escalations {
+		if b.Len() > 0 {
+			who := "whoever has the role " + inert(e.Role)
+			if e.Role == roleManager {
+				who = "the requester's own manager"
+			}
+			fmt.Fprintf(&b, "If nobody has by %s, %s may approve under `%s` as well.\n", clockText(e.At), who, e.Policy)
+		}
 	}
 	if b.Len() > 0 && j.decision.Nearest != "" {
 		fmt.Fprintf(&b, "\nWhy it waits: %s.\n", inert(j.decision.Nearest))
 	}
 	for _, blocker := range j.count.Blocked {
-		fmt.Fprintf(&b, "%s asked for changes; only their own new approval lifts that.\n", inert(blocker.Person.GitHub))
+		fmt.Fprintf(&b, "%s denied it; only their own approval of this commit lifts that.\n", inert(blocker.Person.GitHub))
 	}
 	if b.Len() == 0 {
 		return inert(j.verdict.Why)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
+
+// mostNamed is how many approvers stand in a sentence, mostListed how many in
+// the list below it: a body has room for no more.
+const mostNamed, mostListed = 12, 1000
 
 func countOf(n int, noun string) string {
 	if n == 1 {
@@ -364,6 +401,9 @@ func notYet(phase grants.Phase, s *sight) string {
 func cannotClaim(phase grants.Phase, step grants.Step, s *sight) string {
 	switch phase {
 	case grants.PhaseRequested:
+		if j := s.judgement; j != nil && len(j.count.Blocked) > 0 {
+			return "this grant is not approved: " + j.verdict.Why
+		}
 		if len(s.waitingFor()) > 0 {
 			return "this grant is not approved yet: it waits for " + strings.Join(s.waitingFor(), ", ")
 		}
@@ -371,6 +411,9 @@ func cannotClaim(phase grants.Phase, step grants.Step, s *sight) string {
 	case grants.PhaseScheduled:
 		return fmt.Sprintf("this grant starts at %s", step.Until.UTC().Format(time.RFC3339))
 	case grants.PhaseActive:
+		if s.Record != nil && s.Record.Carried {
+			return carriedBy(s.Record.Grant.Extends)
+		}
 		return "the credential of this grant was taken already, somewhere else; --replace retires that one and issues anew"
 	case grants.PhaseApproved:
 		return approvedButNot(step, s)

@@ -151,6 +151,15 @@ func (f *file) grant(path string) (Grant, strictyaml.Errors) {
 	if s.Start.Set && g.Start.Before(g.RequestedAt) {
 		c.errs = append(c.errs, s.Start.Pos.Errorf("start: %s is before the request itself (%s); ask for a start ahead, or leave it out", g.Start.Format(TimeLayout), g.RequestedAt.Format(TimeLayout)))
 	}
+	if g.Extends != "" && s.Start.Set {
+		c.errs = append(c.errs, s.Start.Pos.Errorf("start: an extension begins where the grant that it extends ends; leave start out"))
+	}
+	if g.Extends != "" && g.BreakGlass {
+		c.errs = append(c.errs, s.BreakGlass.Pos.Errorf("break_glass: an extension is no emergency of its own; take one of extends and break_glass away"))
+	}
+	if g.Extends != "" && g.Extends == g.ID {
+		c.errs = append(c.errs, s.Extends.Pos.Errorf("extends: a grant does not extend itself"))
+	}
 	if day := g.RequestedAt.Format("20060102"); !strings.HasPrefix(string(g.ID), day) {
 		c.errs = append(c.errs, f.Metadata.ID.Pos.Errorf("metadata.id: an id starts with the date of requested_at, here %s", day))
 	}

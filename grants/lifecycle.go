@@ -10,6 +10,7 @@ import "time"
 //	phase      what is observed                               step
 //	---------  ---------------------------------------------  -----------------
 //	requested  a request is stored, no pull request           Propose
+//	           an approver cut it down, the branch does not   Narrow
 //	           pull request open, verdict not shown           Show
 //	           ... verdict: ask people                        Wait for a review
 //	           ... verdict: yes at this head                  Merge, this head only
@@ -29,16 +30,22 @@ import "time"
 //	           ISSUED, seen to be taken                       ConfirmTake
 //	           ISSUED, not taken in time                      Retire
 //	           its holder claims again                        Retire, or Issue a slice
+//	           lease longer than grant: shortened             Renew
 //	           the end is near                                Warn
 //	           time left                                      Wait
+//	           an extension, what it extends not longer yet   Extend
+//	any of     break-glass, not everybody knows yet           Alarm
+//	           break-glass, somebody else has looked at it    Reviewed
 //	refused    landed on main, the gate says no               Refuse
 //	           landed on main, but taken back before          Refuse
 //	           record refused, file on main                   Remove
 //	failed     five issues failed                             Fail, then End
 //	ended      time over, file gone or changed, holder gone   End
+//	           an extension, what it extends still longer     Shorten
 //	           REVOKING                                       Revoke, until proved
 //	           REVOKED, file on main                          Remove
 //	closed     REVOKED, file gone                             Rest, for ever
+//	           ... but nobody has looked at a break-glass yet Wait
 //
 // Two orderings make crashes safe: the file lands before a credential exists
 // (Issue needs a record, a record needs Landed), and the credential is proved
@@ -155,15 +162,21 @@ type Observed struct {
 	Request  *Request
 	Pull     *Pull
 	LapsesAt time.Time // when an unanswered request is closed; zero: not known
-	Verdict  Verdict   // on what stands to be decided: the open head, the landing, the start
-	Shown    bool      // people and the check run were told this verdict at this head
-	Landing  *Landing
-	File     FileState
-	Frozen   bool    // the default branch was rewritten: no new access
-	Holder   Verdict // whether requester and resource still exist: No ends the grant
-	Claim    *Claim
-	Taken    Ruling // whether the wrapped credential was opened: seen, not supposed
-	Record   *Record
+	// EscalatesAt is when others are asked as well; zero: never.
+	EscalatesAt time.Time
+	Verdict     Verdict // on what stands to be decided: the open head, the landing, the start
+	Shown       bool    // people and the check run were told this verdict at this head
+	Landing     *Landing
+	File        FileState
+	Frozen      bool    // the default branch was rewritten: no new access
+	Holder      Verdict // whether requester and resource still exist: No ends the grant
+	Claim       *Claim
+	Taken       Ruling // whether the wrapped credential was opened: seen, not supposed
+	Record      *Record
+	Base        *Record // of the grant that this one extends
+	// Withdrawn is an extension that moved this grant\'s end and is over now.
+	Withdrawn ID
+	Reviewed  string // who looked at a break-glass grant afterwards: seen, not supposed
 }
 
 // Kind names a step.
@@ -174,6 +187,7 @@ const (
 	Rest        Kind = "rest"         // nothing more will ever happen by itself
 	Wait        Kind = "wait"         // until Step.Until, or until something changes
 	Propose     Kind = "propose"      // push the branch, open the pull request
+	Narrow      Kind = "narrow"       // commit what an approver cut the request down to
 	Show        Kind = "show"         // say the verdict: check run, body, reviewers
 	Merge       Kind = "merge"        // squash the pull request at Step.Head
 	Close       Kind = "close"        // close the pull request
@@ -185,6 +199,10 @@ const (
 	Renew       Kind = "renew"        // move the lease's end to the grant's
 	ConfirmTake Kind = "confirm-take" // note that the holder has it
 	Retire      Kind = "retire"       // end this generation and prove it dead
+	Extend      Kind = "extend"       // move the end of the grant that this one extends
+	Shorten     Kind = "shorten"      // move it back
+	Alarm       Kind = "alarm"        // tell everybody that glass was broken, open the issue of its review
+	Reviewed    Kind = "reviewed"     // note who looked at it afterwards
 	Warn        Kind = "warn"         // tell the holder that the end is near
 	Fail        Kind = "fail"         // give up issuing
 	End         Kind = "end"          // write REVOKING, which fences every other replica
@@ -260,6 +278,9 @@ func beforeMerge(o Observed, p *Pull) (Phase, Step) {
 		// Against rewritten history every pull request looks wrong: none is
 		// merged, and none is denied for it.
 		return PhaseRequested, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Why: frozenWhy, Alert: true}
+	case o.Request != nil && o.Request.Narrowing != nil:
+		// Before anything of the wider request can be merged.
+		return PhaseRequested, Step{Kind: Narrow}
 	case o.Verdict.Ruling == Unknown:
 		return PhaseRequested, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Why: o.Verdict.Why}
 	case !o.Shown:
@@ -271,7 +292,7 @@ func beforeMerge(o Observed, p *Pull) (Phase, Step) {
 	case o.Verdict.Ruling == No:
 		return PhaseDenied, Step{Kind: Close, Outcome: OutcomeDenied, Why: o.Verdict.Why}
 	case o.Verdict.Ruling == Ask:
-		return PhaseRequested, Step{Kind: Wait, Until: o.LapsesAt}
+		return PhaseRequested, Step{Kind: Wait, Until: sooner(o.LapsesAt, o.EscalatesAt)}
 	}
 	return PhaseRequested, Step{Kind: Merge, Head: p.Head}
 }
@@ -310,13 +331,19 @@ func afterGate(o Observed, r *Record) (Phase, Step) {
 		return afterEnd(o, r)
 	case Revoking:
 		if !r.Retiring {
-			return PhaseEnded, Step{Kind: Revoke}
+			return ended(o, r)
 		}
 	case Failed:
 		return PhaseFailed, Step{Kind: End, Outcome: OutcomeRevoked, By: Tac, Why: "Vault could not issue a credential in five attempts"}
 	}
 	if end, over := ending(o, r); over {
 		return PhaseEnded, end
+	}
+	if r.Carried {
+		return carried(o, r)
+	}
+	if o.Withdrawn != "" {
+		return PhaseActive, Step{Kind: Shorten}
 	}
 	switch r.State {
 	case Revoking:
@@ -339,18 +366,77 @@ func afterEnd(o Observed, r *Record) (Phase, Step) {
 	}
 	switch o.File {
 	case FileAbsent:
-		return PhaseClosed, Step{Kind: Rest}
+		return PhaseClosed, aftermath(o, r, Step{Kind: Rest})
 	case FileSame, FileOther:
 		return phase, Step{Kind: Remove, Outcome: r.Outcome, By: r.EndedBy, Why: r.EndedWhy}
 	}
 	return phase, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute)}
 }
 
+// ended is a grant that is being ended. What an extension gave lives in the
+// credential of another grant: it is over once that one is, or is shorter.
+func ended(o Observed, r *Record) (Phase, Step) {
+	if !r.Carried {
+		return PhaseEnded, Step{Kind: Revoke}
+	}
+	base := o.Base
+	switch {
+	case base == nil:
+		return PhaseEnded, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Alert: true,
+			Why: "the record of the grant that this one extends is missing"}
+	case base.State == Revoked:
+		return PhaseEnded, Step{Kind: Revoke}
+	case base.Ending(), base.Carries(r.Grant.ID) && !o.Clocks.Latest.Before(base.EndsAt):
+		return PhaseEnded, Step{Kind: Wait, Until: o.Clocks.Latest.Add(15 * time.Second)} // proof that it is dead comes from there
+	case base.Carries(r.Grant.ID):
+		return PhaseEnded, Step{Kind: Shorten}
+	case base.tooLong():
+		return PhaseEnded, Step{Kind: Wait, Until: sooner(base.EndsAt, o.Clocks.Latest.Add(15*time.Second))}
+	case base.Target.Slice > 0 && base.NotAfter.After(base.EndsAt) && o.Clocks.Earliest.Before(base.NotAfter):
+		// A certificate that was signed for the longer time lives on.
+		return PhaseEnded, Step{Kind: Wait, Until: base.NotAfter}
+	}
+	return PhaseEnded, Step{Kind: Revoke}
+}
+
+// carried is an extension that was consented to.
+func carried(o Observed, r *Record) (Phase, Step) {
+	switch {
+	case o.Base == nil:
+		return PhaseApproved, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Alert: true,
+			Why: "the record of the grant that this one extends is missing"}
+	case !o.Base.Carries(r.Grant.ID) && o.Frozen:
+		return PhaseApproved, Step{Kind: Wait, Until: o.Clocks.Latest.Add(time.Minute), Why: frozenWhy, Alert: true}
+	case !o.Base.Carries(r.Grant.ID):
+		return PhaseApproved, Step{Kind: Extend}
+	}
+	return PhaseActive, Step{Kind: Wait, Until: later(r.EndsAt, o.Base.EndsAt)}
+}
+
+// aftermath returns what has to follow a break-glass grant, or rest where
+// nothing has: it comes after all that gives or ends access.
+func aftermath(o Observed, r *Record, rest Step) Step {
+	switch {
+	case !r.Aftermath.Pending():
+		return rest
+	case !r.Aftermath.Alarmed || r.Aftermath.Issue == 0:
+		return Step{Kind: Alarm}
+	case o.Reviewed != "":
+		return Step{Kind: Reviewed, By: o.Reviewed}
+	case rest.Kind == Rest:
+		rest = Step{Kind: Wait, Until: o.Clocks.Latest.Add(10 * time.Minute)}
+	}
+	if r.Aftermath.Overdue(o.Clocks.Latest) {
+		rest.Alert, rest.Why = true, "nobody has looked at this break-glass grant, and it is overdue"
+	}
+	return rest
+}
+
 // ending returns the step that ends the grant, and whether it is over. Only
 // what was seen ends a grant; what could not be read does not.
 func ending(o Observed, r *Record) (Step, bool) {
 	switch {
-	case !o.Clocks.Latest.Before(r.EndsAt):
+	case !o.Clocks.Latest.Before(r.EndsAt) && !outlivedBy(o.Base, r):
 		return Step{Kind: End, Outcome: OutcomeExpired, By: Tac, Why: "its time is over"}, true
 	case o.File == FileAbsent:
 		return Step{Kind: End, Outcome: OutcomeRevoked, By: Tac, Why: "its file was deleted from the default branch"}, true
@@ -358,8 +444,19 @@ func ending(o Observed, r *Record) (Step, bool) {
 		return Step{Kind: End, Outcome: OutcomeRevoked, By: Tac, Why: "its file was changed after the merge", Alert: true}, true
 	case o.Holder.Ruling == No:
 		return Step{Kind: End, Outcome: OutcomeRevoked, By: Tac, Why: o.Holder.Why}, true
+	case r.Grant.Extends != "" && o.Base != nil && o.Base.Ending() && (r.Carried || o.Base.Outcome != OutcomeExpired):
+		// One that has a credential of its own goes on where the other's time
+		// is merely over; what was taken away is taken away here as well.
+		return Step{Kind: End, Outcome: o.Base.Outcome, By: o.Base.EndedBy, Why: "the grant that it extends has ended: " + o.Base.EndedWhy}, true
 	}
 	return Step{}, false
+}
+
+// outlivedBy reports whether another extension carries the same grant further:
+// then this one still counts, among those that policy allows and in the length
+// of the whole, and it is over when that grant is.
+func outlivedBy(base, r *Record) bool {
+	return r.Carried && base != nil && !base.Ending() && base.Carries(r.Grant.ID)
 }
 
 // unissued is a consented grant with nothing alive.
@@ -374,7 +471,7 @@ func unissued(o Observed, r *Record) (Phase, Step) {
 		return PhaseFailed, Step{Kind: Fail, Alert: true, Why: "Vault could not issue a credential in five attempts"}
 	}
 	if !mayIssue(o, r) {
-		return PhaseApproved, Step{Kind: Wait, Until: r.EndsAt}
+		return PhaseApproved, aftermath(o, r, Step{Kind: Wait, Until: r.EndsAt})
 	}
 	return PhaseApproved, Step{Kind: Issue}
 }
@@ -395,6 +492,7 @@ func mayIssue(o Observed, r *Record) bool {
 		o.Claim.Verdict.Ruling == Yes &&
 		o.Holder.Ruling == Yes &&
 		o.File == FileSame &&
+		(r.Grant.Extends == "" || o.Base != nil) &&
 		!o.Frozen &&
 		r.EndsAt.Sub(o.Clocks.Latest) >= LeastLeft
 }
@@ -433,6 +531,8 @@ func live(o Observed, r *Record) (Phase, Step) {
 		return PhaseApproved, Step{Kind: Retire, Why: "the credential ended before the grant"}
 	case r.LeaseExpires.Before(r.EndsAt) && !r.LeaseCapped && left >= LeastLeft && r.LeaseExpires.Sub(o.Clocks.Latest) >= LeastLeft:
 		return PhaseActive, Step{Kind: Renew}
+	case r.tooLong() && left >= LeastLeft:
+		return PhaseActive, Step{Kind: Renew} // an extension was taken back
 	case r.State == Issued && o.Taken == Yes:
 		return PhaseActive, Step{Kind: ConfirmTake}
 	case r.State == Issued && untaken(o, r):
@@ -441,7 +541,15 @@ func live(o Observed, r *Record) (Phase, Step) {
 	if warn := warnAt(r); !r.Warned && !o.Clocks.Latest.Before(warn) {
 		return PhaseActive, Step{Kind: Warn}
 	}
-	return PhaseActive, Step{Kind: Wait, Until: wake(o, r)}
+	return PhaseActive, aftermath(o, r, Step{Kind: Wait, Until: wake(o, r)})
+}
+
+// sooner returns the earlier of two moments; the zero time is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // untaken reports that nobody has the credential and its time to be taken is

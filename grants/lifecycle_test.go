@@ -140,6 +140,35 @@ func TestNext(t *testing.T) {
 		{"an end with the file unknown waits", grants.Observed{Clocks: at(noon), Record: record(grants.Revoked)}, grants.PhaseEnded, grants.Wait},
 		{"a refused file is removed", present(grants.Observed{Record: record(grants.Revoked, func(r *grants.Record) { r.Outcome = grants.OutcomeRefused })}), grants.PhaseRefused, grants.Remove},
 		{"a closed grant rests for ever", grants.Observed{Clocks: at(noon), File: grants.FileAbsent, Record: record(grants.Revoked), Claim: claim("a", grants.Yes)}, grants.PhaseClosed, grants.Rest},
+
+		{"what an approver cut down is committed before anything is merged", grants.Observed{Clocks: at(noon), Pull: open, Verdict: verdict(grants.Yes), Shown: true, Request: &grants.Request{Narrowing: &grants.Narrowing{}}}, grants.PhaseRequested, grants.Narrow},
+		{"an extension moves the end of what it extends", present(grants.Observed{Record: record(grants.Approved, extension), Base: record(grants.Delivered)}), grants.PhaseApproved, grants.Extend},
+		{"once, and has no credential of its own", present(grants.Observed{Record: record(grants.Approved, extension), Base: record(grants.Delivered, extended), Claim: claim("a", grants.Yes)}), grants.PhaseActive, grants.Wait},
+		{"an extension of what nobody knows any more gives nothing", present(grants.Observed{Record: record(grants.Approved, extension)}), grants.PhaseApproved, grants.Wait},
+		{"an extension ends with what it extends", present(grants.Observed{Record: record(grants.Approved, extension), Base: record(grants.Revoking, extended)}), grants.PhaseEnded, grants.End},
+		{"but not because one generation of that is retired", present(grants.Observed{Record: record(grants.Approved, extension), Base: record(grants.Revoking, extended, func(r *grants.Record) { r.Retiring = true })}), grants.PhaseActive, grants.Wait},
+		{"an extension is not over before what it extends is proved dead", present(grants.Observed{Record: record(grants.Revoking, extension), Base: record(grants.Revoking, extended)}), grants.PhaseEnded, grants.Wait},
+		{"and is over when it is", present(grants.Observed{Record: record(grants.Revoking, extension), Base: record(grants.Revoked, extended)}), grants.PhaseEnded, grants.Revoke},
+		{"an extension that is given back shortens what it extends", present(grants.Observed{Record: record(grants.Revoking, extension), Base: record(grants.Delivered, extended)}), grants.PhaseEnded, grants.Shorten},
+		{"whose lease follows", present(grants.Observed{Record: record(grants.Delivered, func(r *grants.Record) { r.LeaseExpires = r.EndsAt.Add(time.Hour) })}), grants.PhaseActive, grants.Renew},
+		{"and until it has, the extension is not over", present(grants.Observed{Record: record(grants.Revoking, extension), Base: record(grants.Delivered, func(r *grants.Record) { r.LeaseExpires = r.EndsAt.Add(time.Hour) })}), grants.PhaseEnded, grants.Wait},
+		{"an extension that was put in while it was taken back is taken out", present(grants.Observed{Record: record(grants.Delivered, extended), Withdrawn: "20261124-eeeeeeeeee"}), grants.PhaseActive, grants.Shorten},
+		{"a certificate that was signed for the longer time is waited for", present(grants.Observed{Record: record(grants.Revoking, extension), Base: record(grants.Delivered, sliced, func(r *grants.Record) { r.NotAfter = r.EndsAt.Add(5 * time.Minute) })}), grants.PhaseEnded, grants.Wait},
+		{"an extension with a credential of its own ends where the other was taken away", present(grants.Observed{Record: record(grants.Delivered, extension, alone), Base: record(grants.Revoked, func(r *grants.Record) { r.Outcome = grants.OutcomeRevoked })}), grants.PhaseEnded, grants.End},
+		{"and goes on where the other's time is merely over", present(grants.Observed{Record: record(grants.Delivered, extension, alone), Base: record(grants.Revoked)}), grants.PhaseActive, grants.Wait},
+		{"and is not issued while the other cannot be read", present(grants.Observed{Record: record(grants.Approved, extension, alone), Claim: claim("a", grants.Yes)}), grants.PhaseApproved, grants.Wait},
+		{"nothing is extended on a rewritten branch", present(grants.Observed{Record: record(grants.Approved, extension), Base: record(grants.Delivered), Frozen: true}), grants.PhaseApproved, grants.Wait},
+		{"a missing record is no proof that an extension is over", present(grants.Observed{Record: record(grants.Revoking, extension)}), grants.PhaseEnded, grants.Wait},
+		{"an extension that another one carries further lasts as long", present(grants.Observed{Clocks: at(noon.Add(3 * time.Hour)), Record: record(grants.Approved, extension), Base: record(grants.Delivered, extended)}), grants.PhaseActive, grants.Wait},
+		{"an extension that is over by its own time, and carries nothing, ends", present(grants.Observed{Clocks: at(noon.Add(3 * time.Hour)), Record: record(grants.Approved, extension), Base: record(grants.Delivered)}), grants.PhaseEnded, grants.End},
+
+		{"broken glass is told once there is nothing more urgent", present(grants.Observed{Record: record(grants.Delivered, broken)}), grants.PhaseActive, grants.Alarm},
+		{"a credential comes before the alarm", present(grants.Observed{Record: record(grants.Approved, broken), Claim: claim("a", grants.Yes)}), grants.PhaseApproved, grants.Issue},
+		{"an end comes before the alarm", present(grants.Observed{Clocks: at(noon.Add(2 * time.Hour)), Record: record(grants.Delivered, broken)}), grants.PhaseEnded, grants.End},
+		{"the alarm comes even when all is over", grants.Observed{Clocks: at(noon), File: grants.FileAbsent, Record: record(grants.Revoked, broken)}, grants.PhaseClosed, grants.Alarm},
+		{"then somebody's look is waited for", grants.Observed{Clocks: at(noon), File: grants.FileAbsent, Record: record(grants.Revoked, broken, alarmed)}, grants.PhaseClosed, grants.Wait},
+		{"and noted", grants.Observed{Clocks: at(noon), File: grants.FileAbsent, Record: record(grants.Revoked, broken, alarmed), Reviewed: "dana"}, grants.PhaseClosed, grants.Reviewed},
+		{"and that is the end of it", grants.Observed{Clocks: at(noon), File: grants.FileAbsent, Record: record(grants.Revoked, broken, alarmed, func(r *grants.Record) { r.Aftermath.By = "dana" })}, grants.PhaseClosed, grants.Rest},
 		{"an unknown state waits and alerts", present(grants.Observed{Record: record("LATER")}), grants.PhaseNone, grants.Wait},
 	}
 	for _, c := range cases {
@@ -154,6 +183,24 @@ func TestNext(t *testing.T) {
 		})
 	}
 }
+
+// extension is a record whose grant moves the end of another one on by an hour.
+func extension(r *grants.Record) {
+	r.Grant.ID, r.Grant.Extends, r.Carried, r.EndsAt = "20261124-eeeeeeeeee", "20261124-bbbbbbbbbb", true, noon.Add(3*time.Hour)
+	r.Grant.Duration = time.Hour
+}
+
+// extended is that other one, moved.
+func extended(r *grants.Record) {
+	r.Extend("20261124-eeeeeeeeee", time.Hour)
+	r.LeaseExpires = r.EndsAt
+}
+
+// alone makes it one that has a credential of its own.
+func alone(r *grants.Record) { r.Carried, r.LeaseExpires = false, r.EndsAt }
+
+func broken(r *grants.Record)  { r.Aftermath.Due = noon.Add(24 * time.Hour) }
+func alarmed(r *grants.Record) { r.Aftermath.Issue, r.Aftermath.Alarmed = 9, true }
 
 func scheduled(r *grants.Record) { r.Grant.Start = r.StartsAt }
 func sliced(r *grants.Record)    { r.Target.Slice = 10 * time.Minute }

@@ -1,6 +1,9 @@
 package grants
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Request is what tac remembers of a wish before it is consented: kept in
 // Vault's key-value store and written with compare-and-swap. It carries what
@@ -18,10 +21,37 @@ type Request struct {
 	// Unasked are approvers whom chat would not let us tell yet, by their
 	// user ids there.
 	Unasked []string
-	Closed  Outcome
-	By      string // who took it back; only a person sets this
-	Why     string // why it was closed, in a sentence
-	Chat    Chat
+	// Asked is whom we asked for a review so far, each once, in that order.
+	Asked []Asked
+	// Narrowing is what an approver cut the request down to, until the
+	// branch says so too; nil: nothing waits.
+	Narrowing *Narrowing
+	Denial    *Denial // why somebody said no, in their words; nil: nobody told us
+	Closed    Outcome
+	By        string // who took it back; only a person sets this
+	Why       string // why it was closed, in a sentence
+	Chat      Chat
+}
+
+// Asked is one person who was asked for a review.
+type Asked struct {
+	ID       int64 // GitHub's number
+	At       time.Time
+	Answered bool // told that somebody else has answered meanwhile
+}
+
+// Narrowing is a shorter duration that an approver consents to.
+type Narrowing struct {
+	Duration time.Duration
+	By       Principal
+	Head     string // the head that the approver was shown
+}
+
+// Denial is what somebody said who denied a request. Whether the denial stands
+// is the forge's to say.
+type Denial struct {
+	By  Principal
+	Why string
 }
 
 // Chat is where a grant's message stands, so that it can be edited in place.
@@ -109,6 +139,13 @@ type Record struct {
 	EndsAt     time.Time
 	TokenUntil time.Time // the latest end that extensions could reach
 	Started    bool      // a scheduled start was judged again and held
+	// Extensions is what moved EndsAt on, in that order: other grants, each
+	// with a file and a record of its own.
+	Extensions []Extension
+	// Carried says that this is such an extension: what it gives is the
+	// longer life of the other grant's credential, and it has none itself.
+	Carried   bool
+	Aftermath Aftermath // of a break-glass grant
 
 	// The present generation. At most one is alive at any time.
 	Gen          int
@@ -137,6 +174,78 @@ type Record struct {
 	EndedWhy string
 	EndedAt  time.Time // when the end began; proof may come later
 }
+
+// Extension is a grant that moved the end of another one on, and by how much.
+type Extension struct {
+	ID ID
+	By time.Duration
+}
+
+// Aftermath is what follows a break-glass grant: somebody else has to look at
+// it. Until then, once it is due, its requester breaks no other glass.
+type Aftermath struct {
+	Due     time.Time // zero: nothing follows
+	Issue   int       // number of the issue; 0: not opened yet
+	Alarmed bool      // every channel was told
+	By      string    // who reviewed it; empty: nobody yet
+	At      time.Time
+}
+
+// Carries reports whether the record's end was moved on by an extension.
+func (r *Record) Carries(id ID) bool {
+	return slices.ContainsFunc(r.Extensions, func(e Extension) bool { return e.ID == id })
+}
+
+// Ending reports whether the grant is over, or is being ended.
+func (r *Record) Ending() bool {
+	return r.State == Revoked || r.State == Revoking && !r.Retiring || r.State == Failed
+}
+
+// tooLong reports whether a credential would outlive the grant: an extension
+// was taken back after Vault had been told of it.
+func (r *Record) tooLong() bool {
+	alive := r.State == Issued || r.State == Delivered
+	return alive && r.Target.Slice == 0 && r.LeaseExpires.Sub(r.EndsAt) > time.Minute
+}
+
+// Extend moves the record's end on.
+func (r *Record) Extend(id ID, by time.Duration) {
+	if r.Carries(id) || by <= 0 {
+		return
+	}
+	r.Extensions = append(slices.Clone(r.Extensions), Extension{id, by})
+	// What Vault would not give before it may give now.
+	r.EndsAt, r.LeaseCapped, r.Warned = r.EndsAt.Add(by), false, false
+	r.TokenUntil = later(r.TokenUntil, r.EndsAt)
+}
+
+// Shorten takes an extension out again: the others stay as long as they are.
+func (r *Record) Shorten(id ID) {
+	i := slices.IndexFunc(r.Extensions, func(e Extension) bool { return e.ID == id })
+	if i < 0 {
+		return
+	}
+	if alive := r.State == Issued || r.State == Delivered; alive && r.Target.Slice == 0 {
+		// Vault may have been told of the later end and we not have heard of
+		// it: until it is asked the lease counts as that long.
+		r.LeaseExpires = later(r.LeaseExpires, r.EndsAt)
+	}
+	r.EndsAt = r.EndsAt.Add(-r.Extensions[i].By)
+	r.Extensions = slices.Delete(slices.Clone(r.Extensions), i, i+1)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Pending reports whether a review is owed.
+func (a Aftermath) Pending() bool { return !a.Due.IsZero() && a.By == "" }
+
+// Overdue reports whether a review is owed and late.
+func (a Aftermath) Overdue(now time.Time) bool { return a.Pending() && !now.Before(a.Due) }
 
 // EffectiveEnd returns when access really ends: the grant's end, or earlier
 // where Vault caps the lease.

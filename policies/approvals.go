@@ -35,7 +35,11 @@ type Review struct {
 
 // Proposal is the pull request that is being reviewed.
 type Proposal struct {
-	Head      string // the commit that would be merged, and no other
+	Head string // the commit that would be merged, and no other
+	// Earlier is heads that were reviewed before and whose file is known to
+	// contain what the head has: since then nothing but the bot's own
+	// narrowings came. A review at one of them counts as one at the head.
+	Earlier   []string
 	Requester grants.Principal
 	Banned    []int64 // whoever pushed, committed or authored, other than the bot
 }
@@ -49,7 +53,8 @@ type Count struct {
 	Ignored   []IgnoredReview
 }
 
-// Approval is one person's approval of exactly the head.
+// Approval is one person's approval of the head, or of an earlier one that
+// contains it.
 type Approval struct {
 	Person   Person
 	Review   int64
@@ -75,8 +80,8 @@ type IgnoredReview struct {
 // the proposal's, oldest first, as the forge lists them.
 //
 // An approval counts if a human being in People who holds an approver role
-// now, and is neither the requester nor among the banned, approved exactly
-// the head, and decided nothing else since. Every need is counted by itself:
+// now, and is neither the requester nor among the banned, approved the head
+// (or an earlier one that contains it), and decided nothing else since. Every need is counted by itself:
 // one person counts once for each, and may serve several. A denial by anybody
 // whose approval could matter stands until the same person approves the head.
 func (s *Set) CountApprovals(d Decision, p Proposal, reviews []Review, f Facts) Count {
@@ -88,6 +93,11 @@ func (s *Set) CountApprovals(d Decision, p Proposal, reviews []Review, f Facts) 
 	c.attribute()
 	c.out.Satisfied = c.sound() && len(c.out.Missing) == 0 && len(c.out.Blocked) == 0
 	return c.out
+}
+
+// consents reports whether whoever approved a commit approved the head.
+func (p *Proposal) consents(commit string) bool {
+	return commit != "" && (commit == p.Head || slices.Contains(p.Earlier, commit))
 }
 
 type counter struct {
@@ -102,7 +112,7 @@ type counter struct {
 // standing is where one reviewer stands after all of their reviews so far.
 type standing struct {
 	person   *person
-	approved *Review // approved the head, and nothing since
+	approved *Review // approved the head or what contains it, and nothing since
 	blocked  *Review // denied, and has not approved the head since
 }
 
@@ -145,7 +155,7 @@ func (c *counter) read(reviews []Review) {
 		switch {
 		case r.State != ReviewApproved:
 			st.blocked = r
-		case r.CommitID != c.proposal.Head:
+		case !c.proposal.consents(r.CommitID):
 			c.ignore(r, fmt.Sprintf("it approves the commit %.7s, not the head", r.CommitID))
 		default:
 			st.approved, st.blocked = r, nil

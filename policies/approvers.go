@@ -23,21 +23,31 @@ func (j *Judge) approvers(l roleList, ever bool) (out []Person, incomplete bool)
 // says no. It reports whether somebody may be missing.
 func (j *Judge) eachApprover(l roleList, ever bool, yield func(*person) bool) (incomplete bool) {
 	more := true
+	once := func(p *person) bool {
+		more = more && yield(p)
+		return more
+	}
+	for i := range l.refs {
+		if j.eachApproverBy(&l.refs[i], ever, once) {
+			incomplete = true
+		}
+	}
+	return incomplete
+}
+
+// eachApproverBy is eachApprover for one role.
+func (j *Judge) eachApproverBy(ref *roleRef, ever bool, yield func(*person) bool) (incomplete bool) {
+	more := true
 	each := func(p *person) {
 		if more && p != nil && p.ID != j.req.Requester.ID && (j.res == nil || j.res.mayApprove(j.set, p, j.facts, ever)) {
 			more = yield(p)
 		}
 	}
-	for _, ref := range l.refs {
-		if ref.name == managerRole {
-			each(j.set.people.byID[j.set.manager(j.req.Requester.ID)])
-			continue
-		}
-		if j.set.holders(ref.role, j.facts, ever, each) {
-			incomplete = true
-		}
+	if ref.name == managerRole {
+		each(j.set.people.byID[j.set.manager(j.req.Requester.ID)])
+		return false
 	}
-	return incomplete
+	return j.set.holders(ref.role, j.facts, ever, each)
 }
 
 // enoughApprovers reports whether as many people as are needed could ever
@@ -50,16 +60,25 @@ func (j *Judge) enoughApprovers(a *approval) bool {
 		return true // the requester is at most one of them, and nobody is barred
 	}
 	if required > most {
-		people, incomplete := j.approvers(a.roles, true)
+		people, incomplete := j.approvers(a.everRoles(j.requestTTL()), true)
 		return incomplete || len(people) >= required
 	}
-	incomplete := j.eachApprover(a.roles, true, func(p *person) bool {
+	count := func(p *person) bool {
 		if !slices.Contains(seen[:n], p.ID) {
 			seen[n] = p.ID
 			n++
 		}
 		return n < required
-	})
+	}
+	incomplete := j.eachApprover(a.roles, true, count)
+	for i := range a.escalate {
+		if n >= required || incomplete {
+			break
+		}
+		if e := &a.escalate[i]; e.after < j.requestTTL() {
+			incomplete = j.eachApproverBy(&e.to, true, count) || incomplete
+		}
+	}
 	return incomplete || n >= required
 }
 
@@ -69,8 +88,9 @@ func (j *Judge) needs() []ApprovalNeed {
 	for _, v := range j.verdicts {
 		if v.outcome == NeedsReview {
 			a := v.policy.approval
-			people, _ := j.approvers(a.roles, false)
-			needs = append(needs, ApprovalNeed{v.policy.name, j.required(a), a.roles.names(), people})
+			roles := a.rolesNow(j.facts)
+			people, _ := j.approvers(roles, false)
+			needs = append(needs, ApprovalNeed{v.policy.name, j.required(a), roles.names(), people})
 		}
 	}
 	return needs
@@ -80,7 +100,7 @@ func (j *Judge) reviewers() []string {
 	var roles []string
 	for _, p := range j.res.policies {
 		if p.approval != nil {
-			roles = append(roles, p.approval.roles.names()...)
+			roles = append(roles, p.approval.rolesNow(j.facts).names()...)
 		}
 	}
 	slices.Sort(roles)

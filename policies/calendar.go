@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,9 @@ type calendar struct {
 	hours    hours
 	holidays []date // sorted
 }
+
+// defaultCalendar is what business hours mean where no other is named.
+const defaultCalendar = "default"
 
 func (c *compiler) calendar(name string, pos strictyaml.Pos, spec *calendarSpec) {
 	cal := &calendar{name: name, pos: pos, zone: c.zone("spec.timezone", spec.Timezone), hours: spec.Hours.V}
@@ -85,6 +89,24 @@ func (c *calendar) works(t time.Time) bool {
 	}
 	_, holiday := slices.BinarySearch(c.holidays, dateOf(t))
 	return !holiday
+}
+
+// AtWork reports whether t is within the working hours of a person: by the
+// calendar that People names for them or, where it names none, the one called
+// default. Without a calendar, a person or a time nobody can say.
+func (s *Set) AtWork(id int64, t time.Time) Truth {
+	if s.Err() != nil || t.IsZero() {
+		return Unknown
+	}
+	p := s.people.byID[id]
+	if p == nil {
+		return Unknown
+	}
+	c := s.calendars[cmp.Or(p.Calendar, defaultCalendar)]
+	if c == nil {
+		return Unknown
+	}
+	return truth(c.open(t))
 }
 
 // openings returns up to n instants after t at which business hours begin.

@@ -215,9 +215,9 @@ func (c *compiler) policy(name string, pos strictyaml.Pos, spec *policySpec) {
 		maxDuration:   c.accessLength("spec.max_duration", spec.MaxDuration, DefaultMaxDuration),
 		maxPos:        spec.MaxDuration.Pos,
 		requestTTL:    c.length("spec.request_ttl", spec.RequestTTL, DefaultRequestTTL, time.Minute, 30*24*time.Hour),
+		extensions:    c.extensions(spec),
 		requireReason: spec.Audit.RequireReason.V,
 		recordSession: spec.Audit.RecordSession.V,
-		breakGlass:    c.roleList("spec.break_glass.roles", spec.BreakGlass.Roles),
 		written:       spec,
 	}
 	for i := range spec.AutoApprove.Conditions {
@@ -226,10 +226,7 @@ func (c *compiler) policy(name string, pos strictyaml.Pos, spec *policySpec) {
 	if spec.Approval.Set {
 		p.approval = c.approval(spec.Approval)
 	}
-	c.atLeastOne("spec.extensions.max", spec.Extensions.Max, 0)
-	c.accessLength("spec.extensions.each", spec.Extensions.Each, 0)
-	c.accessLength("spec.break_glass.max_duration", spec.BreakGlass.MaxDuration, 0)
-	c.length("spec.break_glass.review_within", spec.BreakGlass.ReviewWithin, 0, time.Minute, 30*24*time.Hour)
+	p.glass = c.breakGlass(p, spec)
 	c.set.policies = append(c.set.policies, p)
 }
 
@@ -277,13 +274,16 @@ func (c *compiler) approval(v strictyaml.Value[approvalSpec]) *approval {
 	a := &approval{
 		required: c.atLeastOne("spec.approval.required_approvers", v.V.RequiredApprovers, 1),
 		roles:    c.roleList("spec.approval.approver_roles", v.V.ApproverRoles),
+		from:     c.approveFrom(v.V.ApproveFrom),
 		pos:      v.Pos,
 	}
 	for i, e := range v.V.Escalate {
 		key := fmt.Sprintf("spec.approval.escalate[%d]", i)
-		c.length(key+".after", e.After, 0, time.Minute, 30*24*time.Hour)
-		checked(c, key+".to", e.To, grants.CheckName)
-		a.escalate.refs = append(a.escalate.refs, roleRef{name: e.To.V, pos: e.To.Pos})
+		a.escalate = append(a.escalate, escalation{
+			after: c.length(key+".after", e.After, 0, time.Minute, 30*24*time.Hour),
+			to:    roleRef{name: checked(c, key+".to", e.To, grants.CheckName), pos: e.To.Pos},
+			pos:   e.After.Pos,
+		})
 	}
 	return a
 }
@@ -355,7 +355,6 @@ func (s *Set) cover(p *policy) {
 // link resolves the names of a policy and makes its tests.
 func (p *policy) link(s *Set) {
 	p.request.link(s.roles)
-	p.breakGlass.link(s.roles)
 	if p.request.set {
 		p.demands = append(p.demands, newStep(p.name+"/request.roles", &mayAsk{roles: p.request}))
 	}
@@ -363,6 +362,8 @@ func (p *policy) link(s *Set) {
 	if p.requireReason {
 		p.demands = append(p.demands, newStep(p.name+"/require_reason", hasReason{}))
 	}
+	p.glass.link(p, s.roles)
+	p.extending = p.extensions.tests(p)
 	for i := range p.conditions {
 		c := &p.conditions[i]
 		c.roles.link(s.roles)
@@ -377,7 +378,10 @@ func (p *policy) link(s *Set) {
 	}
 	if p.approval != nil {
 		p.approval.roles.link(s.roles)
-		p.approval.escalate.link(s.roles)
+		for i := range p.approval.escalate {
+			e := &p.approval.escalate[i]
+			e.to.role = s.roles[e.to.name]
+		}
 		p.approval.certain = p.approval.roles.count()
 	}
 	p.program = newProgram(p)

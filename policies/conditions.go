@@ -88,7 +88,7 @@ func (c *condition) asksNothing() bool {
 
 func (c *compiler) hoursRule(key string, spec *conditionSpec) *hoursRule {
 	if !spec.Calendar.Set {
-		return &hoursRule{key: "business_hours_only", name: "default", pos: spec.BusinessHoursOnly.Pos}
+		return &hoursRule{key: "business_hours_only", name: defaultCalendar, pos: spec.BusinessHoursOnly.Pos}
 	}
 	if spec.BusinessHoursOnly.Set && !spec.BusinessHoursOnly.V {
 		c.fault(spec.BusinessHoursOnly.Pos, "value", "%s: names a calendar and says business_hours_only: false; keep one of the two", key)

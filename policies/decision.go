@@ -55,6 +55,13 @@ type Decision struct {
 	// Silent is what sources said of themselves that did not answer, where
 	// that may have kept the request from being allowed.
 	Silent []string
+	// Escalations is who may approve as well later on, soonest first, while
+	// the request waits. They are known once people could answer (Facts.Since).
+	Escalations []Escalation
+	// ApproveFrom is where a review may be given, where one is needed: of
+	// FromGitHub, FromCLI and FromSlack what every policy that asks for
+	// review allows; sorted.
+	ApproveFrom []string
 	// NeverApprovers is the roles whose holders a guardrail bars; sorted.
 	NeverApprovers []string
 
@@ -64,7 +71,9 @@ type Decision struct {
 	MaxDuration   time.Duration // the ceiling that applies
 	RequestTTL    time.Duration // how long the request may wait for an answer
 	RecordSession bool
-	At            time.Time // when it was judged
+	BreakGlass    bool          // asked for as an emergency
+	ReviewWithin  time.Duration // break-glass: by when somebody has to have looked at it; else zero
+	At            time.Time     // when it was judged
 	// Assumed is the roles that were taken for granted to explain something.
 	// A decision that rests on an assumption never counts as approved.
 	Assumed []string
@@ -101,13 +110,14 @@ type approversJSON struct {
 	Required int      `json:"required"`
 	Roles    []string `json:"roles"`
 	People   []string `json:"people"`
+	From     []string `json:"from,omitempty"` // in the sum only
 }
 
 // MarshalJSON writes the decision in the form that the command line and the
 // HTTP interface promise. `approvers` sums up what all policies need (whoever
 // serves several policies at once is asked once); `needs` has each by itself.
 func (d Decision) MarshalJSON() ([]byte, error) {
-	total := approversJSON{Roles: []string{}, People: []string{}}
+	total := approversJSON{Roles: []string{}, People: []string{}, From: d.ApproveFrom}
 	needs := make([]approversJSON, len(d.Needs))
 	for i, n := range d.Needs {
 		needs[i] = approversJSON{Policy: n.Policy, Required: n.Required, Roles: n.Roles, People: logins(n.People)}
@@ -133,11 +143,15 @@ func (d Decision) MarshalJSON() ([]byte, error) {
 		MaxDuration string          `json:"max_duration,omitempty"`
 		RequestTTL  string          `json:"request_ttl,omitempty"`
 		At          string          `json:"at,omitempty"`
+		BreakGlass  bool            `json:"break_glass,omitempty"`
+		Within      string          `json:"review_within,omitempty"`
+		Escalations []Escalation    `json:"escalations,omitempty"`
 		Assumed     []string        `json:"assumed,omitempty"`
 		Silent      []string        `json:"silent,omitempty"`
 	}{
 		d.Outcome, d.Rule, emptyNotNull(d.Reasons), total, d.Nearest, emptyNotNull(d.Verdicts), needs,
-		d.Requester.GitHub, d.Resource, lengthText(d.Duration), lengthText(d.MaxDuration), lengthText(d.RequestTTL), "", d.Assumed, d.Silent,
+		d.Requester.GitHub, d.Resource, lengthText(d.Duration), lengthText(d.MaxDuration), lengthText(d.RequestTTL), "",
+		d.BreakGlass, lengthText(d.ReviewWithin), d.Escalations, d.Assumed, d.Silent,
 	}
 	if !d.At.IsZero() {
 		out.At = d.At.UTC().Format(time.RFC3339)

@@ -52,8 +52,8 @@ var general = []step{
 	newStep("people/unknown", requesterKnown{}),
 	newStep("resource/unknown", resourceKnown{}),
 	newStep("resource/no-policy", hasPolicy{}),
-	newStep("request/break_glass", noBreakGlass{}),
-	newStep("request/extends", noExtension{}),
+	newStep("request/break_glass", nothingOverdue{}),
+	newStep("request/break_glass", beginsAtOnce{}),
 	newStep("request/duration", durationSound{}),
 }
 
@@ -98,41 +98,17 @@ func (hasPolicy) hint(j *Judge) string {
 	return j.req.Resource + " has no policy, so nobody can have it: have whoever owns policies/ write one"
 }
 
-type noBreakGlass struct{ plain }
-
-func (noBreakGlass) key() string           { return "break_glass" }
-func (noBreakGlass) applies(j *Judge) bool { return j.req.BreakGlass }
-func (noBreakGlass) holds(*Judge) Truth    { return No }
-func (noBreakGlass) text(*Judge) (_, _ string) {
-	return "break-glass is not supported by this version", "a plain request"
-}
-func (noBreakGlass) hint(*Judge) string {
-	return "break-glass is not supported by this version: ask without it"
-}
-
-type noExtension struct{ plain }
-
-func (noExtension) key() string           { return "extends" }
-func (noExtension) applies(j *Judge) bool { return j.req.Extends != "" }
-func (noExtension) holds(*Judge) Truth    { return No }
-func (noExtension) text(*Judge) (_, _ string) {
-	return "extending is not supported by this version", "a new request"
-}
-func (noExtension) hint(*Judge) string {
-	return "extending is not supported by this version: make a new request"
-}
-
 type durationSound struct{ plain }
 
 func (durationSound) key() string { return "duration" }
 func (durationSound) holds(j *Judge) Truth {
-	return truth(soundDuration(j.req.Duration))
+	return truth(soundDuration(j.asked.Duration) && soundDuration(j.req.Duration))
 }
 func soundDuration(d time.Duration) bool {
 	return d >= grants.ShortestDuration && d <= grants.LongestDuration && d%time.Second == 0
 }
 func (durationSound) text(j *Judge) (_, _ string) {
-	return grants.FormatDuration(j.req.Duration), fmt.Sprintf("whole seconds between %s and %s",
+	return j.durationText(), fmt.Sprintf("whole seconds between %s and %s",
 		grants.FormatDuration(grants.ShortestDuration), grants.FormatDuration(grants.LongestDuration))
 }
 
@@ -177,7 +153,7 @@ func (lasts) key() string            { return "max_duration" }
 func (t lasts) quick() quick         { return quick{kind: boundsDuration, most: t.most} }
 func (t lasts) holds(j *Judge) Truth { return truth(j.req.Duration <= t.most) }
 func (t lasts) text(j *Judge) (_, _ string) {
-	return grants.FormatDuration(j.req.Duration), "at most " + grants.FormatDuration(t.most)
+	return j.durationText(), "at most " + grants.FormatDuration(t.most)
 }
 
 // approvable demands that enough people could ever approve this requester's
@@ -202,12 +178,12 @@ func (t approvable) text(j *Judge) (observed, wanted string) {
 	if a == nil {
 		return "no reviews are foreseen", "a condition of auto_approve that holds"
 	}
-	candidates, incomplete := j.approvers(a.roles, true)
+	candidates, incomplete := j.approvers(a.everRoles(j.requestTTL()), true)
 	observed = fmt.Sprintf("%s could ever approve", countPeople(len(candidates)))
 	if incomplete {
 		observed += "; more are unknown, since not everybody with these roles is known"
 	}
-	return observed, fmt.Sprintf("%d of %s, not the requester", j.required(a), orList(a.roles.names()))
+	return observed, fmt.Sprintf("%d of %s, not the requester", j.required(a), orList(a.roles.names())+a.laterText())
 }
 
 func (t approvable) hint(j *Judge) string {

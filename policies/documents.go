@@ -95,6 +95,7 @@ type approvalSpec struct {
 		After strictyaml.Value[length] `yaml:"after,required"`
 		To    strictyaml.Value[string] `yaml:"to,required"`
 	} `yaml:"escalate"`
+	ApproveFrom nameList `yaml:"approve_from"`
 }
 
 type guardrailSpec struct {
@@ -157,6 +158,8 @@ type personSpec struct {
 	Slack   strictyaml.Value[string] `yaml:"slack"`
 	Email   strictyaml.Value[string] `yaml:"email"`
 	Manager strictyaml.Value[string] `yaml:"manager"`
+	// Calendar says when the person works; for choosing whom to ask first.
+	Calendar strictyaml.Value[string] `yaml:"calendar"`
 
 	// Accounts with services that facts come from, by those services' own ids.
 	PagerDuty strictyaml.Value[string] `yaml:"pagerduty"`

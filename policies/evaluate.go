@@ -28,6 +28,7 @@ func (s *Set) Evaluate(req Request, f Facts) Decision {
 	a := j.Decide(&req, &f)
 	d.Outcome, d.Rule, d.Reasons = a.Outcome, a.Rule, j.trace.reasons
 	d.MaxDuration, d.RequestTTL = j.ceiling(), j.requestTTL()
+	d.BreakGlass, d.ReviewWithin = req.BreakGlass, j.reviewWithin()
 	if j.res != nil {
 		d.Reviewers, d.NeverApprovers = j.reviewers(), j.res.neverApprovers()
 		for _, v := range j.verdicts {
@@ -36,7 +37,7 @@ func (s *Set) Evaluate(req Request, f Facts) Decision {
 		}
 	}
 	if d.Outcome == NeedsReview {
-		d.Needs = j.needs()
+		d.Needs, d.Escalations, d.ApproveFrom = j.needs(), j.escalations(), j.approveFrom()
 	}
 	if d.Outcome != Allow {
 		if len(j.trace.silent) > 0 && !j.matters(suppositions{answered: true}, a.Outcome) {
@@ -53,7 +54,7 @@ func (s *Set) Evaluate(req Request, f Facts) Decision {
 func (j *Judge) matters(s suppositions, asked Outcome) bool {
 	k := j.set.Judge()
 	k.suppose = s
-	return k.Decide(j.req, j.facts).Outcome > asked
+	return k.Decide(j.asked, j.facts).Outcome > asked
 }
 
 // ruleInvalid is the rule of every decision by a set that did not load.
@@ -64,11 +65,15 @@ const ruleInvalid = "policies/invalid"
 // by several goroutines at once; its Set is.
 type Judge struct {
 	set      *Set
-	req      *Request
+	asked    *Request      // as it was given
+	req      *Request      // as it is judged: an extension on the total
+	whole    Request       // an extension, with the time of what it extends
+	extended time.Duration // that time; zero for whatever extends nothing that is known
 	facts    *Facts
 	person   *person   // nil: not in People
 	res      *resource // nil: no such resource
 	auto     Truth     // whether guardrails let anything be allowed without review
+	outcome  Outcome   // of all of it, once that is known
 	verdicts []verdict // one for each policy on the resource
 	holds    []Truth   // of everything that was looked at
 	named    Truth     // whether the request names a ticket; Unknown before anything asked
@@ -118,11 +123,13 @@ func (j *Judge) Decide(req *Request, f *Facts) Answer {
 	if j.set.Err() != nil {
 		return Answer{Rule: ruleInvalid}
 	}
-	j.req, j.facts, j.failed, j.auto, j.named = req, f, nil, Yes, Unknown
+	j.asked, j.req, j.facts, j.failed, j.auto, j.named = req, req, f, nil, Yes, Unknown
+	j.onTotal()
 	j.verdicts, j.holds = j.verdicts[:0], j.holds[:0]
 	j.person, j.res = j.set.people.byID[req.Requester.ID], j.set.resources[req.Resource]
-	outcome, rule := j.decide()
-	return Answer{outcome, rule, j.holds}
+	var rule string
+	j.outcome, rule = j.decide()
+	return Answer{j.outcome, rule, j.holds}
 }
 
 func (j *Judge) decide() (outcome Outcome, rule string) {
@@ -152,6 +159,9 @@ func (j *Judge) decide() (outcome Outcome, rule string) {
 	if !within && outcome != Deny {
 		outcome, rule = Deny, over.rule
 	}
+	if j.req.BreakGlass && outcome != Deny && j.auto != Yes {
+		outcome, rule = Deny, j.barredGlass().rule
+	}
 	if j.failed != nil {
 		outcome, rule = Deny, j.failed.rule
 	}
@@ -170,6 +180,9 @@ func (j *Judge) general() {
 	}
 	for i := range general {
 		j.demand(&general[i])
+	}
+	for i := range extending {
+		j.demand(&extending[i])
 	}
 }
 
@@ -211,13 +224,20 @@ func (tr *trace) add(j *Judge, st *step, t Truth) {
 // policy gives the verdict of one policy.
 func (j *Judge) policy(v *verdict) {
 	p := v.policy
-	if j.trace == nil && j.failed == nil && j.suppose == (suppositions{}) {
+	if j.req.BreakGlass {
+		j.glass(v)
+		return
+	}
+	if j.trace == nil && j.req.Extends == "" && j.failed == nil && j.suppose == (suppositions{}) {
 		j.run(v, p.program)
 	} else {
 		for i := range p.demands {
 			if st := &p.demands[i]; j.look(st) != Yes && v.failed == nil {
 				v.failed = st
 			}
+		}
+		if j.req.Extends != "" {
+			j.extending(v)
 		}
 		for i := range p.conditions {
 			if c := &p.conditions[i]; both(j.condition(c), j.auto) == Yes && v.allowed == nil {
@@ -235,6 +255,15 @@ func (j *Judge) policy(v *verdict) {
 		v.outcome, v.rule = Allow, v.allowed.rule
 	default:
 		v.outcome, v.rule = NeedsReview, p.approvable.rule
+	}
+}
+
+// extending looks at what a policy demands of extensions.
+func (j *Judge) extending(v *verdict) {
+	for i := range v.policy.extending {
+		if st := &v.policy.extending[i]; j.look(st) != Yes && v.failed == nil {
+			v.failed = st
+		}
 	}
 }
 

@@ -364,21 +364,6 @@ func TestEveryFieldOfACondition(t *testing.T) {
 	}
 }
 
-func TestWhatThisVersionCannotDoIsDenied(t *testing.T) {
-	s := acme(t)
-	f := facts(at(t, "2026-11-24 10:00:00"))
-	r := ask(alice, hour)
-	r.BreakGlass = true
-	if d := s.Evaluate(r, f); d.Outcome != Deny || d.Rule != "request/break_glass" || d.Nearest != "break-glass is not supported by this version: ask without it" {
-		t.Errorf("break-glass: %s by %s: %s", d.Outcome, d.Rule, d.Nearest)
-	}
-	r = ask(alice, hour)
-	r.Extends = "20261122-k3v9q2m4tz"
-	if d := s.Evaluate(r, f); d.Outcome != Deny || d.Rule != "request/extends" || d.Nearest != "extending is not supported by this version: make a new request" {
-		t.Errorf("extends: %s by %s: %s", d.Outcome, d.Rule, d.Nearest)
-	}
-}
-
 func TestASetThatDidNotLoadDeniesAndSaysWhy(t *testing.T) {
 	s, findings := Load(append(readDir(t, "acme"), doc("a.yaml", "kind: Fence\n")), time.LoadLocation)
 	f := facts(at(t, "2026-11-24 10:00:00"))

@@ -18,6 +18,9 @@ type Facts struct {
 	Duty    map[Schedule]Duty    // who is on call; a schedule that is not here is unknown
 	Tickets map[TicketRef]Ticket // what trackers say of the request's ticket; one that is not here is unknown
 	Uses    Uses                 // what was given without review lately
+	Since   time.Time            // since when people could answer; zero: nobody was asked yet
+	Base    *Base                // the grant that is extended; nil: not read
+	Overdue *Overdue             // what the requester owes of earlier emergencies; nil: not read
 	Assumed []string             // roles to assume the requester holds; for explaining only
 	Offline bool                 // nobody was asked at all
 }
@@ -224,7 +227,7 @@ func (n *Needs) sort() {
 
 func (n *Needs) policy(p *policy) {
 	n.roles(p.request)
-	n.roles(p.breakGlass)
+	n.roles(p.glass.roles)
 	for _, c := range p.conditions {
 		for _, t := range c.tests {
 			t.needs(n)
@@ -232,7 +235,9 @@ func (n *Needs) policy(p *policy) {
 	}
 	if p.approval != nil {
 		n.roles(p.approval.roles)
-		n.roles(p.approval.escalate)
+		for _, e := range p.approval.escalate {
+			n.role(e.to.role)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ type writtenFacts struct {
 	Duty    []writtenDuty   `json:"duty,omitempty"`
 	Tickets []writtenTicket `json:"tickets,omitempty"`
 	Uses    *writtenUses    `json:"uses,omitempty"`
+	Since   string          `json:"since,omitempty"`
+	Base    *writtenBase    `json:"extends,omitempty"`
+	Overdue *writtenOverdue `json:"break_glass,omitempty"`
 }
 
 type writtenTeam struct {
@@ -95,7 +98,7 @@ func (f Facts) Line() string {
 		w.Tickets = append(w.Tickets, writtenTicket{ref.Tracker, ref.Key, t.Exists, t.State, t.Open, t.Assignees,
 			stamp(t.From), stamp(t.To), answered{stamp(t.ReadAt), t.Source, t.Silent}})
 	}
-	w.Uses = f.Uses.written()
+	w.Uses, w.Since, w.Base, w.Overdue = f.Uses.written(), stamp(f.Since), f.Base.written(), f.Overdue.written()
 	slices.SortFunc(w.Teams, func(a, b writtenTeam) int {
 		return cmp.Or(cmp.Compare(a.Team, b.Team), compareBool(a.Children, b.Children))
 	})
@@ -207,6 +210,8 @@ func (r *factsReader) read(w *writtenFacts) {
 		once(r, r.facts.Tickets, TicketRef{t.Tracker, t.Key}, Ticket{t.Exists, t.State, t.Open, t.Assignees,
 			r.time(t.From), r.time(t.To), r.time(t.ReadAt), t.Source, t.Silent})
 	}
+	r.facts.Since = r.time(w.Since)
+	r.others(w)
 	if w.Uses == nil {
 		return
 	}

@@ -30,7 +30,10 @@ func TestFactsThatAreWrittenReadBackTheSame(t *testing.T) {
 			{Jira, "INC-2"}: {Exists: No, ReadAt: when, Source: "Jira"},
 			{Linear, "X-1"}: {Silent: "Linear did not answer within 5s"},
 		},
-		Uses: Uses{Grants: []Use{{"20261122-k3v9q2m4tz", 1001, "wiki", when, when.Add(hour)}}, ReadAt: when, Source: "main at abc"},
+		Uses:    Uses{Grants: []Use{{"20261122-k3v9q2m4tz", 1001, "wiki", when, when.Add(hour)}}, ReadAt: when, Source: "main at abc"},
+		Since:   when.Add(-hour),
+		Base:    &Base{"20261122-k3v9q2m4tz", 1003, "wiki", 3 * hour, 1, when.Add(minute), true, true, when, "records"},
+		Overdue: &Overdue{[]grants.ID{"20261121-k3v9q2m4tz", "20261122-k3v9q2m4tz"}, when, "records"},
 	}
 	line := f.Line()
 	if strings.ContainsAny(line, "\n\r") || line != f.Line() {
@@ -45,6 +48,16 @@ func TestFactsThatAreWrittenReadBackTheSame(t *testing.T) {
 	}
 	if got.Line() != line {
 		t.Errorf("written again it is\n%s\nnot\n%s", got.Line(), line)
+	}
+}
+
+// What nobody read is not known, and a line says nothing of it.
+func TestWhatWasNotReadOfOtherGrantsIsNotWritten(t *testing.T) {
+	f := Facts{At: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)}
+	want := f.Line()
+	f.Base, f.Overdue = &Base{Grant: "20261122-k3v9q2m4tz", Live: true}, &Overdue{Source: "records"}
+	if got := f.Line(); got != want {
+		t.Errorf("got %s", got)
 	}
 }
 
@@ -66,6 +79,8 @@ func TestFactsThatAreHalfUnderstoodAreNone(t *testing.T) {
 		"a team twice":   `{"at":"2026-11-22T14:03:11Z","teams":[{"team":"a/b"},{"team":"a/b"}]}`,
 		"an odd truth":   `{"at":"2026-11-22T14:03:11Z","tickets":[{"tracker":"jira","key":"X-1","exists":"yes"}]}`,
 		"more behind it": `{"at":"2026-11-22T14:03:11Z","teams":[]} {}`,
+		"an odd length":  `{"at":"2026-11-22T14:03:11Z","teams":[],"extends":{"grant":"","requester":1,"resource":"r","seconds":604801,"extensions":0,"live":true,"read_at":"2026-11-22T14:03:11Z"}}`,
+		"a length below": `{"at":"2026-11-22T14:03:11Z","teams":[],"extends":{"grant":"","requester":1,"resource":"r","seconds":-1,"extensions":0,"live":true,"read_at":"2026-11-22T14:03:11Z"}}`,
 		"an odd reading": `{"at":"2026-11-22T14:03:11Z","duty":[{"pager":"pagerduty","read_at":"x"}]}`,
 	} {
 		if f, err := ParseFacts(line); err == nil || !reflect.DeepEqual(f, Facts{}) {
@@ -96,6 +111,9 @@ func TestFactsInAnotherFormThanTacWritesAreNone(t *testing.T) {
 		"another zone":           strings.Replace(good, `14:03:11Z`, `15:03:11+01:00`, 1),
 		"a part of a second":     strings.Replace(good, `14:03:11Z`, `14:03:11.5Z`, 1),
 		"blanks":                 strings.Replace(good, `,`, `, `, 1),
+		"nothing overdue":        strings.TrimSuffix(good, `}`) + `,"break_glass":{"overdue":null,"read_at":"2026-11-22T14:03:10Z"}}`,
+		"overdue, and unread":    strings.TrimSuffix(good, `}`) + `,"break_glass":{"overdue":[],"read_at":""}}`,
+		"a base that is unread":  strings.TrimSuffix(good, `}`) + `,"extends":{"grant":"","requester":1,"resource":"r","seconds":1,"extensions":0,"live":true,"read_at":""}}`,
 		"an empty list":          strings.TrimSuffix(good, `}`) + `,"duty":[]}`,
 	} {
 		_, err := ParseFacts(line)
@@ -132,6 +150,18 @@ func drawWrittenFacts(t *rapid.T, moment *rapid.Generator[time.Time]) Facts {
 		}
 		f.Tickets[TicketRef{Jira, text.Draw(t, "key")}] = Ticket{truths.Draw(t, "exists"), text.Draw(t, "state"), truths.Draw(t, "open"), assignees,
 			maybe.Draw(t, "from"), maybe.Draw(t, "to"), maybe.Draw(t, "read"), text.Draw(t, "source"), text.Draw(t, "silent")}
+	}
+	f.Since = maybe.Draw(t, "since")
+	if rapid.Bool().Draw(t, "base") {
+		seconds := rapid.Int64Range(0, int64(grants.LongestDuration/time.Second)).Draw(t, "seconds")
+		f.Base = &Base{grants.ID(text.Draw(t, "grant")), rapid.Int64().Draw(t, "whose"), text.Draw(t, "resource"), time.Duration(seconds) * time.Second,
+			rapid.Int().Draw(t, "extensions"), maybe.Draw(t, "ends"), rapid.Bool().Draw(t, "live"), rapid.Bool().Draw(t, "emergency"), when.Draw(t, "read"), text.Draw(t, "source")}
+	}
+	if rapid.Bool().Draw(t, "overdue") {
+		f.Overdue = &Overdue{[]grants.ID{}, when.Draw(t, "read"), text.Draw(t, "source")}
+		for i := range several.Draw(t, "grants overdue") {
+			f.Overdue.Grants = append(f.Overdue.Grants, grants.ID(fmt.Sprintf("%02d", i/2)))
+		}
 	}
 	if rapid.Bool().Draw(t, "uses") {
 		f.Uses = Uses{ReadAt: when.Draw(t, "read"), Source: text.Draw(t, "source"), Silent: text.Draw(t, "silent")}

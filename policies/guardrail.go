@@ -97,7 +97,7 @@ type autoLasts struct{ lasts }
 
 func (*autoLasts) key() string { return "auto_approve_max_duration" }
 func (t *autoLasts) text(j *Judge) (observed, wanted string) {
-	return grants.FormatDuration(j.req.Duration), "at most " + grants.FormatDuration(t.most) + " without review"
+	return j.durationText(), "at most " + grants.FormatDuration(t.most) + " without review"
 }
 
 // required is how many approvers a review of this resource takes.

@@ -19,6 +19,12 @@ var approvalChecks = []check{
 		"Two people who approve each other, or approvers who are all allowed without review themselves, are no second pair of eyes. Name an approver role whose members do not ask."}, peers},
 	{Rule{"approval/same-escalation", SeverityWarning, "a request escalates to a role that is asked already",
 		"The escalation asks nobody new. Name another role, or take the step out."}, vainEscalations},
+	{Rule{"approval/escalation-order", SeverityWarning, "steps of an escalation stand in another order than they come",
+		"They count by their times, whatever their order. Write the sooner first, so that nobody misreads them."}, unorderedEscalations},
+	{Rule{"approval/late-escalation", SeverityWarning, "a request lapses before it escalates",
+		"The step never comes. Make request_ttl longer, or the step sooner."}, lateEscalations},
+	{Rule{"approval/waits", SeverityWarning, "nobody can finish a review before it escalates",
+		"Too few people hold the approver roles, so every request waits for the escalation. Name more roles in approver_roles."}, waitsToEscalate},
 }
 
 // approvers is who may ever approve under a policy, managers aside.
@@ -27,8 +33,8 @@ type approvers struct {
 	manager bool // the requester's own manager as well
 }
 
-func (l *linter) approvers(a *approval) approvers {
-	return approvers{l.holdersOf(a.roles), slices.Contains(a.roles.names(), managerRole)}
+func (l *linter) approvers(roles roleList) approvers {
+	return approvers{l.holdersOf(roles), slices.Contains(roles.names(), managerRole)}
 }
 
 // count is how many of them could ever approve one request.
@@ -53,13 +59,13 @@ func neverApproved(l *linter) {
 			continue
 		}
 		a := p.approval
-		who := l.approvers(a)
+		who := l.approvers(a.everRoles(p.requestTTL))
 		if who.open {
 			continue // teams may have any members
 		}
 		if most := l.count(who, nil); most < a.required {
 			l.find(a.pos, "%s can never be approved: it needs %s of %s, and there %s",
-				p.name, countApprovers(a.required), orList(a.roles.names()), areOnly(most))
+				p.name, countApprovers(a.required), orList(a.everRoles(p.requestTTL).names()), areOnly(most))
 			continue
 		}
 		l.neverApprovedUnderGuardrails(p, who)
@@ -82,7 +88,7 @@ func (l *linter) neverApprovedUnderGuardrails(p *policy, who approvers) {
 		required, most := r.required(p.approval), l.count(who, r.barred())
 		if most < required {
 			l.find(p.approval.pos, "%s can never be approved on %s: with its guardrails that takes %s of %s, and there %s whom they do not bar",
-				p.name, r.Name, countApprovers(required), orList(p.approval.roles.names()), areOnly(most))
+				p.name, r.Name, countApprovers(required), orList(p.approval.everRoles(p.requestTTL).names()), areOnly(most))
 			return
 		}
 	}
@@ -114,7 +120,7 @@ func managerless(l *linter) {
 		if p.approval == nil {
 			continue
 		}
-		who, asking := l.approvers(p.approval), l.holdersOf(p.request)
+		who, asking := l.approvers(p.approval.everRoles(p.requestTTL)), l.holdersOf(p.request)
 		if !who.manager || who.open {
 			continue
 		}
@@ -140,7 +146,7 @@ func managerless(l *linter) {
 }
 
 func (a *approval) managerPos() strictyaml.Pos {
-	for _, ref := range a.roles.refs {
+	for _, ref := range slices.Concat(a.roles.refs, a.escalations().refs) {
 		if ref.name == managerRole {
 			return ref.pos
 		}
@@ -157,7 +163,7 @@ func asleep(l *linter) {
 		if p.approval == nil || l.opensAtNight(p) {
 			continue
 		}
-		roles := roleList{refs: slices.Concat(p.approval.roles.refs, p.approval.escalate.refs)}
+		roles := roleList{refs: p.approval.everRoles(p.requestTTL).refs}
 		who := l.holdersOf(roles)
 		duty := slices.ContainsFunc(roles.refs, func(ref roleRef) bool { return ref.role.hasDuty() })
 		if n := len(who.ids); !duty && !who.open && 0 < n && n < enoughAwake {
@@ -183,7 +189,7 @@ func peers(l *linter) {
 		if p.approval == nil {
 			continue
 		}
-		who := l.approvers(p.approval)
+		who := l.approvers(p.approval.roles)
 		if who.open || who.manager || len(who.ids) == 0 || !within(who.ids, membersOf(p.approval.roles)) {
 			continue
 		}
@@ -198,21 +204,6 @@ func peers(l *linter) {
 			l.find(p.approval.roles.pos, "%s: %s both ask and approve, so they approve each other; name an approver who does not ask", p.name, andList(names))
 		case len(names) > 1 && within(who.ids, membersOf(allowed)):
 			l.find(p.approval.roles.pos, "%s: all who approve (%s) are themselves allowed without review, so nobody looks from outside; name an approver role that no condition names", p.name, few(names))
-		}
-	}
-}
-
-func vainEscalations(l *linter) {
-	for _, p := range l.set.policies {
-		if p.approval == nil {
-			continue
-		}
-		asked := p.approval.roles.names()
-		for _, ref := range p.approval.escalate.refs {
-			if slices.Contains(asked, ref.name) {
-				l.find(ref.pos, "approval.escalate: %s is asked already, so this step asks nobody new", ref.name)
-			}
-			asked = append(asked, ref.name)
 		}
 	}
 }

@@ -14,8 +14,8 @@ var peopleChecks = []check{
 }
 
 var calendarChecks = []check{
-	{Rule{"calendar/unknown", SeverityError, "a condition names a calendar that is not defined",
-		"business_hours_only means the calendar `default` unless another is named. A condition without its calendar never holds."}, unknownCalendars},
+	{Rule{"calendar/unknown", SeverityError, "a calendar is named that is not defined",
+		"business_hours_only means the calendar `default` unless another is named. A condition without its calendar never holds; when a person without theirs works, nobody knows."}, unknownCalendars},
 	{Rule{"calendar/closed", SeverityWarning, "a calendar has no open second within the coming year",
 		"Conditions with this calendar never hold. Look at its days and holidays."}, closedCalendars},
 }
@@ -79,11 +79,21 @@ func managerCycles(l *linter) {
 }
 
 func unknownCalendars(l *linter) {
+	l.unknownHours()
 	for _, p := range l.set.policies {
 		for _, c := range p.conditions {
 			if c.hours != nil && c.hours.calendar == nil {
 				l.find(c.hours.pos, "%s: there is no calendar %s, so this condition never holds%s", c.rule, c.hours.name, suggest(l, c.hours.name, l.set.calendars))
 			}
+		}
+	}
+}
+
+// unknownHours tells of people whose calendar is not there.
+func (l *linter) unknownHours() {
+	for _, p := range l.people {
+		if p.Calendar != "" && l.set.calendars[p.Calendar] == nil {
+			l.find(p.calendarPos, "there is no calendar %s, so nobody knows when %s works%s", p.Calendar, p.GitHub, suggest(l, p.Calendar, l.set.calendars))
 		}
 	}
 }

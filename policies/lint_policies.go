@@ -23,8 +23,14 @@ var policyChecks = []check{
 		"No extension of that length is ever given. Lower extensions.each, or raise max_duration."}, longExtensions},
 	{Rule{"policy/break-glass", SeverityWarning, "break_glass says how, and not who",
 		"Without roles nobody can break the glass. Name them in break_glass.roles."}, rolelessBreakGlass},
-	{Rule{"policy/not-yet", SeverityWarning, "a key is about something that this version refuses",
-		"Requests for break-glass access and for extensions are denied by this version, whatever the policy says. Do not count on them."}, refusedKeys},
+	{Rule{"policy/break-glass-length", SeverityWarning, "break_glass does not say for how long",
+		"The policy's own ceiling holds then, which is for access that somebody approves. Write a break_glass.max_duration, as short as an emergency needs."}, longEmergencies},
+	{Rule{"policy/break-glass-ticket", SeverityWarning, "the glass can be broken without a ticket",
+		"Whoever looks at it afterwards has nothing to hold it against. Take require_ticket: false out of break_glass, unless emergencies have no tickets where you are."}, ticketlessEmergencies},
+	{Rule{"policy/break-glass-barred", SeverityWarning, "a guardrail lets nobody break the glass that a policy lets people break",
+		"never_auto_approve bars emergencies too, and auto_approve_max_duration bars what is longer. Where emergencies are meant, narrow the guardrail; otherwise take break_glass out."}, barredEmergencies},
+	{Rule{"policy/disagree", SeverityWarning, "policies on one resource disagree on emergencies or extensions",
+		"All policies on a resource have to allow them. Write the key in each of them, or narrow one of the policies."}, disagreements},
 }
 
 var testChecks = []check{
@@ -145,8 +151,11 @@ func unreachedDurations(l *linter) {
 				over(c.maxPos, c.rule, c.maxDuration, most, "the Resource document allows anybody")
 			}
 		}
-		if b := p.written.BreakGlass.MaxDuration; b.Set && b.V.d > p.maxDuration {
+		switch b := p.written.BreakGlass.MaxDuration; {
+		case b.Set && b.V.d > p.maxDuration:
 			over(b.Pos, "break_glass", b.V.d, p.maxDuration, "the policy allows anybody")
+		case b.Set && b.V.d > most:
+			over(b.Pos, "break_glass", b.V.d, most, "the Resource document allows anybody")
 		}
 	}
 }
@@ -165,38 +174,6 @@ func longExtensions(l *linter) {
 		each, most := p.written.Extensions.Each, min(p.maxDuration, l.mostAllowed(p))
 		if each.Set && each.V.d > most {
 			l.find(each.Pos, "extensions.each: %s is longer than the %s that a whole grant of %s may be", grants.FormatDuration(each.V.d), grants.FormatDuration(most), p.name)
-		}
-	}
-}
-
-// firstOf is the place of the first of several keys that was written.
-func firstOf(all ...strictyaml.Pos) (strictyaml.Pos, bool) {
-	for _, pos := range all {
-		if pos.Line > 0 {
-			return pos, true
-		}
-	}
-	return strictyaml.Pos{}, false
-}
-
-func rolelessBreakGlass(l *linter) {
-	for _, p := range l.set.policies {
-		b := &p.written.BreakGlass
-		pos, written := firstOf(b.MaxDuration.Pos, b.RequireTicket.Pos, b.ReviewWithin.Pos)
-		if written && !b.Roles.Set {
-			l.find(pos, "%s: break_glass names no roles, so nobody could break the glass; write roles: [...]", p.name)
-		}
-	}
-}
-
-func refusedKeys(l *linter) {
-	for _, p := range l.set.policies {
-		b, e := &p.written.BreakGlass, &p.written.Extensions
-		if pos, written := firstOf(b.Roles.Pos, b.MaxDuration.Pos, b.RequireTicket.Pos, b.ReviewWithin.Pos); written {
-			l.find(pos, "%s: break_glass is read and not yet acted on: this version denies every such request", p.name)
-		}
-		if pos, written := firstOf(e.Max.Pos, e.Each.Pos); written {
-			l.find(pos, "%s: extensions is read and not yet acted on: this version denies every request to extend", p.name)
 		}
 	}
 }

@@ -38,14 +38,14 @@ func (l *linter) lists() (all []namedList) {
 	}
 	for _, p := range l.set.policies {
 		add("request.roles", p.request)
-		add("break_glass.roles", p.breakGlass)
+		add("break_glass.roles", p.glass.roles)
 		for i := range p.conditions {
 			add("role", p.conditions[i].roles)
 			add("on_call", p.conditions[i].onCall)
 		}
 		if p.approval != nil {
 			all = append(all, namedList{"approval.approver_roles", p.approval.roles, true})
-			add("approval.escalate", p.approval.escalate)
+			all = append(all, namedList{"approval.escalate", p.approval.escalations(), true})
 		}
 	}
 	for _, g := range l.set.guardrails {
@@ -60,7 +60,7 @@ func unknownRoles(l *linter) {
 			switch {
 			case ref.role != nil, ref.name == managerRole && n.manager:
 			case ref.name == managerRole:
-				l.find(ref.pos, "%s: %s has a meaning in approver_roles only", n.key, managerRole)
+				l.find(ref.pos, "%s: %s has a meaning in approver_roles and escalate only", n.key, managerRole)
 			default:
 				l.find(ref.pos, "%s: the role %s is not defined, so nobody has it%s", n.key, ref.name, suggest(l, ref.name, l.set.roles))
 			}

@@ -19,13 +19,15 @@ type change struct {
 	another  bool          // with another ticket than was named
 	answered bool          // asked when a source that was silent answers
 	at       time.Time     // asked at that time; zero: now
+	plain    bool          // as an ordinary request: neither in an emergency nor to extend another one
 }
 
 // size is how many things change; weight orders changes of one size by how
 // little they ask of a person: to say why, to name a ticket, to take less
-// time, to find another ticket, to try again, to come back later.
+// time, to find another ticket, to try again, to come back later, to ask for
+// something else.
 func (c change) size() (size, weight int) {
-	for i, changed := range []bool{c.reason, c.ticket, c.duration != 0, c.another, c.answered, !c.at.IsZero()} {
+	for i, changed := range []bool{c.reason, c.ticket, c.duration != 0, c.another, c.answered, !c.at.IsZero(), c.plain} {
 		if changed {
 			size, weight = size+1, weight+1<<i
 		}
@@ -42,12 +44,15 @@ func compareChanges(a, b change) int {
 // with returns a judge who has answered the same question about the changed
 // request.
 func (j *Judge) with(c change) (*Judge, Answer) {
-	k, req, facts := j.set.Judge(), *j.req, *j.facts
+	k, req, facts := j.set.Judge(), *j.asked, *j.facts
 	if c.reason {
 		req.Reason = "a reason"
 	}
 	if c.duration != 0 {
-		req.Duration = c.duration
+		req.Duration = c.duration - j.extended
+	}
+	if c.plain {
+		req.BreakGlass, req.Extends = false, ""
 	}
 	if !c.at.IsZero() {
 		facts.At = c.at
@@ -74,7 +79,7 @@ func (j *Judge) advice(asked Outcome) string {
 		return j.hintText()
 	case j.res == nil:
 		return j.nearestResource()
-	case len(j.res.policies) == 0 || j.req.BreakGlass || j.req.Extends != "":
+	case len(j.res.policies) == 0:
 		return j.hintText()
 	}
 	allow, review := j.search(asked)
@@ -86,20 +91,27 @@ func (j *Judge) advice(asked Outcome) string {
 	}
 	switch {
 	case allow != nil && wait != "" && (asked == NeedsReview || review.size <= allow.size):
-		return fmt.Sprintf("%s: %s, or %s", andList(allow.problems), andList(allow.fixes), wait)
+		return fmt.Sprintf("%s%s, or %s", allow.problem(), andList(allow.fixes), wait)
 	case allow != nil:
-		return fmt.Sprintf("%s: %s", andList(allow.problems), andList(allow.fixes))
+		return allow.problem() + andList(allow.fixes)
 	case asked == NeedsReview:
 		if why := j.guardrailHint(); why != "" {
+			return why + ": " + wait
+		}
+		if why := j.totalOver(); why != "" {
 			return why + ": " + wait
 		}
 		known := ""
 		if j.matters(suppositions{known: true}, asked) {
 			known = "as far as is known, "
 		}
-		return fmt.Sprintf("%snothing lets %s have %s without review: %s", known, j.req.Requester, j.req.Resource, wait)
+		what := j.req.Resource
+		if j.extended > 0 { // for less, something may well
+			what += " for " + j.durationText()
+		}
+		return fmt.Sprintf("%snothing lets %s have %s without review: %s", known, j.req.Requester, what, wait)
 	case review != nil:
-		return fmt.Sprintf("%s: %s", andList(review.problems), wait)
+		return review.problem() + wait
 	}
 	return j.hintText()
 }
@@ -118,6 +130,9 @@ func (j *Judge) hintText() string {
 			return why
 		}
 	}
+	if j.special() {
+		return j.specialProblem()
+	}
 	return ""
 }
 
@@ -125,8 +140,17 @@ func (j *Judge) hintText() string {
 type way struct {
 	size     int
 	problems []string
+	first    string // what somebody else has to do, where the fixes are for until then
 	fixes    []string
 	needs    []ApprovalNeed // where it leads to a review
+}
+
+// problem is what stood in the way, up to what to do about it.
+func (w *way) problem() string {
+	if w.first != "" {
+		return fmt.Sprintf("%s: %s; until then ", andList(w.problems), w.first)
+	}
+	return andList(w.problems) + ": "
 }
 
 // search finds the least change that is allowed, and the least one that is
@@ -157,6 +181,9 @@ func (j *Judge) search(asked Outcome) (allow, review *way) {
 // met returns the conditions of all policies that hold, not only those that
 // allowed first.
 func (j *Judge) met() (met []*condition) {
+	if j.req.BreakGlass {
+		return nil // none was asked
+	}
 	for _, v := range j.verdicts {
 		for i := range v.policy.conditions {
 			if c := &v.policy.conditions[i]; j.condition(c) == Yes {
@@ -221,7 +248,7 @@ func (j *Judge) changes() []change {
 	}
 	durations, times := []time.Duration{0}, []time.Time{{}}
 	shorten := func(d time.Duration) {
-		if d < j.req.Duration && d >= grants.ShortestDuration {
+		if d < j.req.Duration && d-j.extended >= grants.ShortestDuration {
 			durations = append(durations, d)
 		}
 	}
@@ -232,14 +259,19 @@ func (j *Judge) changes() []change {
 		shorten(g.autoMax)
 	}
 	shorten(j.req.Duration.Truncate(time.Second))
-	if j.req.Duration < grants.ShortestDuration {
-		durations = append(durations, grants.ShortestDuration)
+	if j.asked.Duration < grants.ShortestDuration {
+		durations = append(durations, j.extended+grants.ShortestDuration)
 	}
 	for _, p := range j.res.policies {
 		shorten(p.maxDuration)
 		if p.requireReason && strings.TrimSpace(j.req.Reason) == "" {
 			reasons = append(reasons, true)
 		}
+		if j.req.BreakGlass {
+			shorten(p.glass.maxDuration)
+			tickets = append(tickets, p.glass.requireTicket)
+		}
+		shorten(j.extended + p.extensions.each)
 		for i := range p.conditions {
 			c := &p.conditions[i]
 			shorten(c.maxDuration)
@@ -261,13 +293,18 @@ func (j *Judge) changes() []change {
 	durations, tickets, reasons = distinct(durations, cmp.Compare), distinct(tickets, compareBool), distinct(reasons, compareBool)
 	times = distinct(times, time.Time.Compare)
 	times = times[:min(len(times), mostTimes)]
+	times = slices.DeleteFunc(times, j.tooLate)
 	var all []change
 	for _, answered := range answers {
 		for _, r := range reasons {
 			for _, t := range tickets {
 				for _, d := range durations {
 					for _, at := range times {
-						all = append(all, change{r, t && !named, d, t && named, answered, at})
+						c := change{r, t && !named, d, t && named, answered, at, false}
+						all = append(all, c)
+						if c.plain = true; at.IsZero() && j.plainHelps(d) {
+							all = append(all, c)
+						}
 					}
 				}
 			}
@@ -306,6 +343,15 @@ func (j *Judge) describe(c change, met []*condition) *way {
 	add := func(problem, fix string) {
 		w.problems, w.fixes = append(w.problems, problem), append(w.fixes, fix)
 	}
+	if c.plain && j.req.BreakGlass {
+		problem := j.specialProblem()
+		if short, first, overdue := strings.Cut(problem, isOverdue+": "); overdue {
+			problem, w.first = short+isOverdue, first
+		}
+		add(problem, "ask without --break-glass")
+	} else if c.plain {
+		add(j.specialProblem(), j.instead(c))
+	}
 	if c.answered {
 		add(andList(j.trace.silent), "ask again once it answers")
 	}
@@ -313,7 +359,11 @@ func (j *Judge) describe(c change, met []*condition) *way {
 		add("there is no reason", "give a reason")
 	}
 	if c.duration != 0 {
-		add(j.overText(c.duration, met), "ask for "+grants.FormatDuration(c.duration))
+		fix := "ask for " + grants.FormatDuration(c.duration)
+		if j.extended > 0 {
+			fix = "extend by " + grants.FormatDuration(c.duration-j.extended)
+		}
+		add(j.overText(c, met), fix)
 	}
 	if c.ticket || c.another {
 		add(j.ticketProblem(met))
@@ -375,15 +425,20 @@ func (j *Judge) ticketWrong(met []*condition) string {
 }
 
 // overText says which bound the asked duration is over.
-func (j *Judge) overText(bound time.Duration, met []*condition) string {
-	asked, most := grants.FormatDuration(j.req.Duration), grants.FormatDuration(bound)
+func (j *Judge) overText(c change, met []*condition) string {
+	bound := c.duration
+	asked, most := j.durationText(), grants.FormatDuration(bound)
 	if j.req.Duration < bound {
+		asked, most = grants.FormatDuration(j.asked.Duration), grants.FormatDuration(bound-j.extended)
 		return fmt.Sprintf("%s is under the %s that a grant lasts at least", asked, most)
 	}
 	for _, c := range met {
 		if c.maxDuration == bound {
 			return fmt.Sprintf("%s is over the %s that %s without review", asked, most, j.whoGets(c))
 		}
+	}
+	if why := j.overSpecial(c); why != "" {
+		return why
 	}
 	for _, p := range j.res.policies {
 		if p.maxDuration == bound {
@@ -402,7 +457,7 @@ func (j *Judge) overText(bound time.Duration, met []*condition) string {
 		return fmt.Sprintf("%s is over the %s that %s allows anybody", asked, most, j.res.Name)
 	}
 	if bound < grants.LongestDuration {
-		return fmt.Sprintf("%s is not in whole seconds", j.req.Duration)
+		return fmt.Sprintf("%s is not in whole seconds", j.asked.Duration)
 	}
 	return fmt.Sprintf("%s is over the %s that a grant lasts at most", asked, most)
 }

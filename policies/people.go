@@ -20,6 +20,9 @@ type Person struct {
 	Slack   string // may be empty
 	Email   string // may be empty; never used to tell who somebody is
 	Manager string // GitHub login; may be empty
+	// Calendar names when the person works; may be empty. It decides nothing:
+	// it is for choosing whom to ask first.
+	Calendar string
 
 	// Accounts with the services that facts come from; may be empty.
 	PagerDuty, Opsgenie, Jira, Linear string
@@ -34,8 +37,9 @@ type people struct {
 
 type person struct {
 	Person
-	managerPos strictyaml.Pos
-	member     roleBits // of roles, by their index: those that name the person in members
+	managerPos  strictyaml.Pos
+	calendarPos strictyaml.Pos
+	member      roleBits // of roles, by their index: those that name the person in members
 }
 
 func newPeople() people {
@@ -114,7 +118,7 @@ func matching(form *regexp.Regexp, hint string) func(string) error {
 func (c *compiler) people(_ string, _ strictyaml.Pos, spec *peopleSpec) {
 	for i, v := range spec.People {
 		key, in := fmt.Sprintf("spec.people[%d]", i), &v.V
-		p := &person{managerPos: in.Manager.Pos, Person: Person{
+		p := &person{managerPos: in.Manager.Pos, calendarPos: in.Calendar.Pos, Person: Person{
 			Principal: grants.Principal{
 				GitHub: checked(c, key+".github", in.GitHub, grants.CheckLogin),
 				ID: checked(c, key+".id", in.ID, func(id int64) error {
@@ -124,9 +128,10 @@ func (c *compiler) people(_ string, _ strictyaml.Pos, spec *peopleSpec) {
 					return nil
 				}),
 			},
-			Slack:   checked(c, key+".slack", in.Slack, matching(slackForm, "a Slack user id; they look like U01ALICE")),
-			Email:   checked(c, key+".email", in.Email, matching(emailForm, "an e-mail address")),
-			Manager: checked(c, key+".manager", in.Manager, grants.CheckLogin),
+			Slack:    checked(c, key+".slack", in.Slack, matching(slackForm, "a Slack user id; they look like U01ALICE")),
+			Email:    checked(c, key+".email", in.Email, matching(emailForm, "an e-mail address")),
+			Manager:  checked(c, key+".manager", in.Manager, grants.CheckLogin),
+			Calendar: checked(c, key+".calendar", in.Calendar, grants.CheckName),
 		}}
 		login := strings.ToLower(p.GitHub)
 		c.unique("the GitHub id", fmt.Sprint(p.ID), in.ID.Pos)

@@ -13,9 +13,11 @@
 //   - evaluate.go: the decision, and the trace that explains it;
 //   - demands.go, conditions.go, tickets.go, guardrail.go: everything that a
 //     decision looks at, each with how it is judged and told;
-//   - nearest.go: what would have worked instead;
+//   - breakglass.go, extending.go: the same, of what is no ordinary request;
+//   - nearest.go, special.go: what would have worked instead;
 //   - people.go, calendar.go, rotation.go: who holds which role, and when;
-//   - approvers.go, approvals.go: who may approve, and which reviews count;
+//   - approvers.go, escalation.go, approvals.go: who may approve by now, and
+//     which reviews count;
 //   - lint.go: what loads but cannot be meant.
 //
 // Everything fails closed. A Set with any unreadable document denies every
@@ -240,8 +242,10 @@ type policy struct {
 	requestTTL    time.Duration
 	requireReason bool
 	recordSession bool
-	breakGlass    roleList    // read, so that lint can check the names; not judged yet
+	glass         breakGlass
+	extensions    extensions
 	demands       []step      // what every request has to meet
+	extending     []step      // what every extension has to meet besides
 	approvable    step        // what a request has to meet that no condition allows
 	written       *policySpec // for lint alone: what stands where
 }
@@ -289,8 +293,9 @@ func (p *policy) covers(resource string) bool {
 type approval struct {
 	required int // at least 1
 	roles    roleList
-	certain  int      // how many people the roles name in members, each once
-	escalate roleList // whom to ask later; names are checked, times belong to the bot
+	certain  int          // how many people the roles name in members, each once
+	escalate []escalation // who may approve as well, later
+	from     []string     // where reviews may be given; sorted
 	pos      strictyaml.Pos
 }
 

@@ -106,6 +106,12 @@ func TestPropertySilenceNeverAllows(t *testing.T) {
 		if rapid.Bool().Draw(t, "uses") {
 			f.Uses = Uses{Silent: quiet()}
 		}
+		if rapid.Bool().Draw(t, "other grants") {
+			f.Base, f.Overdue = nil, nil
+		}
+		if rapid.Bool().Draw(t, "since") {
+			f.Since = time.Time{}
+		}
 		if rapid.IntRange(0, 5).Draw(t, "clock") == 0 {
 			f.At = time.Time{}
 		}
@@ -141,7 +147,7 @@ func byReasons(d Decision) Outcome {
 			if !held[rule] {
 				return Deny
 			}
-		case len(parts) == 2 && slices.Contains([]string{"request.roles", "max_duration", "require_reason", "approval"}, parts[1]):
+		case len(parts) == 2 && slices.Contains([]string{"request.roles", "max_duration", "require_reason", "extensions", "break_glass", "approval"}, parts[1]):
 			policy = parts[0]
 			own[policy] = append(own[policy], nil...)
 		default:
@@ -150,13 +156,16 @@ func byReasons(d Decision) Outcome {
 	}
 	for name, conditions := range own {
 		verdict := Deny
-		for _, demand := range []string{"request.roles", "max_duration", "require_reason"} {
+		for _, demand := range []string{"request.roles", "max_duration", "require_reason", "extensions", "break_glass"} {
 			if holds, asked := held[name+"/"+demand]; asked && !holds {
 				return Deny
 			}
 		}
 		if held[name+"/approval"] {
 			verdict = NeedsReview
+		}
+		if held[name+"/break_glass"] && auto {
+			verdict = Allow
 		}
 		if auto && slices.ContainsFunc(conditions, func(rule string) bool { return held[rule] }) {
 			verdict = Allow
@@ -244,9 +253,10 @@ func TestPropertyRecordedFactsDecideTheSame(t *testing.T) {
 }
 
 // advice is one way out that a sentence names.
-var advice = struct{ begins, duration, from, at *regexp.Regexp }{
-	regexp.MustCompile(`: ((?:ask|give|name|wait) .*?)(?:; besides, .*)?$`),
+var advice = struct{ begins, duration, longer, from, at *regexp.Regexp }{
+	regexp.MustCompile(`(?:: |; until then )((?:ask|give|name|wait|make|extend|take) .*?)(?:; besides, .*)?$`),
 	regexp.MustCompile(`ask for ([0-9][0-9hms]*)`),
+	regexp.MustCompile(`extend by ([0-9][0-9hms]*)`),
 	regexp.MustCompile(`ask again from \w+ ([0-9-]+ [0-9:]+) (\S+)`),
 	regexp.MustCompile(`ask again from ([0-9-]+T[0-9:]+Z)`),
 }
@@ -263,6 +273,15 @@ func follow(text string, req *Request, f *Facts) {
 		if zone, err := time.LoadLocation(strings.TrimRight(m[2], ",")); err == nil {
 			f.At, _ = time.ParseInLocation("2006-01-02 15:04", m[1], zone)
 		}
+	}
+	if m := advice.longer.FindStringSubmatch(text); m != nil {
+		req.Duration, _ = grants.ParseDuration(m[1])
+	}
+	if strings.Contains(text, "take it back and ask for longer") {
+		req.Extends, req.Duration = "", req.Duration+f.Base.total()
+	}
+	if strings.Contains(text, "ask without --break-glass") || strings.Contains(text, "make a new request") {
+		req.BreakGlass, req.Extends = false, ""
 	}
 	if strings.Contains(text, "give a reason") {
 		req.Reason = "a reason"

@@ -116,6 +116,8 @@ func drawFields(from []string, most int) *rapid.Generator[fields] {
 type drawn struct {
 	policies    [][]fields
 	extra       []string // of each policy: further lines of its spec
+	special     []string // of each policy: what it says of emergencies and extensions
+	approval    []string // of each policy: what stands in approval besides the roles
 	guardrails  []fields
 	scopes      []string // of each guardrail
 	environment string
@@ -135,6 +137,8 @@ func drawRepository(t *rapid.T) drawn {
 		d.extra = append(d.extra, rapid.SampledFrom([]string{
 			"", "  audit: {require_reason: true}\n", "  max_duration: 3h\n", "  request: {roles: [developer, dba-team, helpers, on-call]}\n",
 		}).Draw(t, "extra"))
+		d.special = append(d.special, rapid.SampledFrom(everySpecial).Draw(t, "special"))
+		d.approval = append(d.approval, rapid.SampledFrom(everyApproval).Draw(t, "approval"))
 	}
 	for range d.guardrails {
 		d.scopes = append(d.scopes, rapid.SampledFrom(everyScope).Draw(t, "scope"))
@@ -162,8 +166,8 @@ func (d *drawn) files() []File {
 		for _, r := range rules {
 			fmt.Fprintf(&b, "      - %s\n", r)
 		}
-		b.WriteString(d.extra[i])
-		fmt.Fprintf(&b, "  approval: {approver_roles: [team-lead, security, helpers, manager]}\n")
+		b.WriteString(d.extra[i] + d.special[i])
+		fmt.Fprintf(&b, "  approval: {%s}\n", d.approval[i])
 		files = append(files, doc(fmt.Sprintf("p%d.yaml", i), b.String()))
 	}
 	for i, limits := range d.guardrails {
@@ -182,7 +186,43 @@ func (d *drawn) load(t *rapid.T) *Set {
 	return s
 }
 
+// everySpecial is what a policy may say of emergencies and extensions.
+var everySpecial = []string{
+	"",
+	"  break_glass: {roles: [helpers, paged, developer], max_duration: 2h}\n",
+	"  break_glass: {roles: [on-call, dba-team, team-lead, helpers], require_ticket: false, review_within: 1h}\n  extensions: {each: 4h}\n",
+	"  break_glass: {max_duration: 1h}\n",
+	"  extensions: {max: 2, each: 1h}\n",
+	"  extensions: {max: 3}\n  break_glass: {roles: [helpers, network], require_ticket: true, max_duration: 4h, review_within: 48h}\n",
+}
+
+// everyApproval is who may approve, how many, and who later on.
+var everyApproval = []string{
+	"approver_roles: [team-lead, security, helpers, manager]",
+	"approver_roles: [team-lead, security, helpers, manager]",
+	"approver_roles: [manager], escalate: [{after: 15m, to: security}, {after: 30m, to: helpers}], approve_from: [github]",
+	"approver_roles: [security], required_approvers: 2, escalate: [{after: 1h, to: paged}, {after: 24h, to: dba-team}], approve_from: [github, slack]",
+}
+
 func drawRequest(t *rapid.T) Request {
+	r := drawOrdinary(t)
+	switch rapid.IntRange(0, 5).Draw(t, "kind of request") {
+	case 0:
+		r.BreakGlass = true
+		if rapid.IntRange(0, 9).Draw(t, "emergency ahead") == 0 {
+			r.Start = firstSecond.Add(90 * 24 * hour)
+		}
+	case 1:
+		r.Extends = "20260930-k3v9q2m4tz"
+		r.BreakGlass = rapid.IntRange(0, 9).Draw(t, "both") == 0
+		if rapid.IntRange(0, 9).Draw(t, "start") == 0 {
+			r.Start = firstSecond
+		}
+	}
+	return r
+}
+
+func drawOrdinary(t *rapid.T) Request {
 	return Request{
 		Requester: rapid.SampledFrom([]grants.Principal{alice, bob, carol, dana, grace, heidi, ivan, mallory}).Draw(t, "who"),
 		Resource:  rapid.SampledFrom([]string{"wiki", "wiki", "wiki", "wiki", "wikipedia"}).Draw(t, "what"),
@@ -232,6 +272,10 @@ func drawFacts(t *rapid.T, req Request) Facts {
 	for _, tracker := range []Tracker{Jira, GitHubIssues} {
 		f.Tickets[TicketRef{tracker, req.Ticket}] = drawTicket(t, f.At, tracker, knows)
 	}
+	if waited := rapid.SampledFrom([]time.Duration{-1, 0, 15*minute - 1, 15 * minute, hour, 24 * hour}).Draw(t, "waited"); waited >= 0 {
+		f.Since = f.At.Add(-waited)
+	}
+	f.Base, f.Overdue = drawOthers(t, req, f.At)
 	if yes, silent := knows("the repository"); yes {
 		f.Uses.ReadAt = f.At
 		for range rapid.IntRange(0, 3).Draw(t, "uses") {
@@ -245,6 +289,33 @@ func drawFacts(t *rapid.T, req Request) Facts {
 		f.Uses.Silent = silent
 	}
 	return f
+}
+
+// drawOthers draws what is known of other grants. Nearly always the one that
+// is extended can be, and nothing is overdue.
+func drawOthers(t *rapid.T, req Request, now time.Time) (base *Base, overdue *Overdue) {
+	odd := func(what string) bool { return rapid.IntRange(0, 19).Draw(t, what) == 0 }
+	if req.Extends != "" && !odd("base not read") {
+		base = &Base{
+			Grant: req.Extends, Requester: req.Requester.ID, Resource: req.Resource, Live: !odd("ended"), BreakGlass: odd("an emergency extended"),
+			Total:      rapid.SampledFrom([]time.Duration{0, minute, hour - 1, hour, 3 * hour, 7 * hour, 200 * hour, -hour}).Draw(t, "total"),
+			Extensions: rapid.IntRange(0, 3).Draw(t, "extensions"), ReadAt: now, Source: "records",
+		}
+		base.EndsAt = now.Add(rapid.SampledFrom([]time.Duration{minute, time.Second, hour, 0}).Draw(t, "left"))
+		if odd("of somebody else") {
+			base.Requester++
+		}
+		if odd("of something else") {
+			base.Resource += "2"
+		}
+	}
+	if req.BreakGlass && !odd("overdue not read") {
+		overdue = &Overdue{ReadAt: now, Source: "records"}
+		if odd("overdue") {
+			overdue.Grants = []grants.ID{"20260901-k3v9q2m4tz"}
+		}
+	}
+	return base, overdue
 }
 
 func drawTicket(t *rapid.T, now time.Time, tracker Tracker, knows func(string) (bool, string)) Ticket {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // This file judges requests of the past: by facts that were recorded then,
@@ -102,6 +103,14 @@ func (r *Replayer) gaps(req *Request, f *Facts) (gaps []gap) {
 			}})
 		}
 	}
+	if o := f.Overdue; req.BreakGlass && (o == nil || o.ReadAt.IsZero()) {
+		gaps = append(gaps, gap{"reviews of earlier break-glass access", func(f *Facts) { f.Overdue = &Overdue{ReadAt: f.At} }})
+	}
+	if b := f.Base; req.Extends != "" && (b == nil || b.ReadAt.IsZero()) {
+		gaps = append(gaps, gap{"the grant that is extended", func(f *Facts) {
+			f.Base = &Base{Grant: req.Extends, Requester: req.Requester.ID, Resource: req.Resource, EndsAt: f.At.Add(time.Second), Live: true, ReadAt: f.At}
+		}})
+	}
 	if needs.Uses && f.Uses.ReadAt.IsZero() && f.Uses.Silent == "" {
 		gaps = append(gaps, gap{"what was given lately", func(f *Facts) { f.Uses = Uses{ReadAt: f.At} }})
 	}
@@ -194,14 +203,15 @@ func (j *Judge) approversKey() string {
 			continue
 		}
 		a := v.policy.approval
-		people, incomplete := j.approvers(a.roles, false)
+		roles := a.rolesNow(j.facts)
+		people, incomplete := j.approvers(roles, false)
 		var b strings.Builder
 		b.WriteString(number(j.required(a)))
 		for _, p := range people {
 			b.WriteString(" " + p.GitHub)
 		}
 		if incomplete {
-			b.WriteString(" and more of " + strings.Join(slices.Sorted(slices.Values(a.roles.names())), ", "))
+			b.WriteString(" and more of " + strings.Join(slices.Sorted(slices.Values(roles.names())), ", "))
 		}
 		keys = append(keys, b.String())
 	}

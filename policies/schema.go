@@ -46,6 +46,7 @@ type shape struct {
 	Items       *shape `json:"items,omitempty"`
 	MinItems    int    `json:"minItems,omitempty"`
 	UniqueItems bool   `json:"uniqueItems,omitempty"`
+	Contains    *shape `json:"contains,omitempty"`
 
 	Required             []string            `json:"required,omitempty"`
 	Properties           properties          `json:"properties,omitempty"`

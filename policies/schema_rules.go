@@ -53,7 +53,12 @@ var rules = func() map[string]func(*shape) {
 		"AccessPolicy.approval.approver_roles":     unique,
 		"AccessPolicy.approval.approver_roles[]":   name,
 		"AccessPolicy.approval.escalate[].to":      name,
-		"AccessPolicy.extensions.max":              atLeastOne,
+		"AccessPolicy.approval.approve_from":       and(unique, including(FromGitHub)),
+		"AccessPolicy.approval.approve_from[]":     oneOf(reviewSources...),
+		"AccessPolicy.extensions.max":              and(atLeastOne, otherwise(DefaultExtensions)),
+		"AccessPolicy.extensions.each":             otherwise(shortLength(DefaultExtendEach)),
+		"AccessPolicy.break_glass.require_ticket":  otherwise(true),
+		"AccessPolicy.break_glass.review_within":   otherwise(shortLength(DefaultReviewWithin)),
 		"AccessPolicy.break_glass.roles":           unique,
 		"AccessPolicy.break_glass.roles[]":         name,
 
@@ -93,6 +98,7 @@ var rules = func() map[string]func(*shape) {
 		"People.people[].slack":     form(slackForm.String()),
 		"People.people[].email":     form(emailForm.String()),
 		"People.people[].manager":   login,
+		"People.people[].calendar":  and(name, otherwise(defaultCalendar)),
 		"People.people[].pagerduty": account,
 		"People.people[].opsgenie":  account,
 		"People.people[].jira":      account,
@@ -115,6 +121,7 @@ var rules = func() map[string]func(*shape) {
 		"PolicyTest":                         someOf("cases", "table"),
 		"PolicyTest.then.decision":           oneOf(outcomes...),
 		"PolicyTest.then.rule":               someText(0),
+		"PolicyTest.then.approve_from[]":     oneOf(reviewSources...),
 		"PolicyTest.given.on_call[].pager":   oneOf(string(PagerDuty), string(Opsgenie)),
 		"PolicyTest.given.tickets[].tracker": oneOf(trackers...),
 	}
@@ -151,6 +158,11 @@ func otherwise(v any) func(*shape) { return func(s *shape) { s.Default = v } }
 func entries(n int) func(*shape)   { return func(s *shape) { s.MinItems = n } }
 func keys(n int) func(*shape)      { return func(s *shape) { s.MinProperties = n } }
 func unique(s *shape)              { s.UniqueItems = true }
+
+// including wants an entry of a list to be this one.
+func including(entry string) func(*shape) {
+	return func(s *shape) { s.Contains = &shape{Const: entry} }
+}
 
 func needs(key, other string) func(*shape) {
 	return func(s *shape) {

@@ -264,7 +264,11 @@ func TestTheSchemaTakesGrantsAsTheyAreWritten(t *testing.T) {
 		RequestedAt: instant(t, "2026-11-22T14:03:11Z"), Via: grants.ViaSlack, Extends: "20261121-k3v9q2m4tz", BreakGlass: true,
 		Narrows: strings.Repeat("ab", 20), Attestation: "vault:v1:QUJDREVGR0g=",
 	}
-	for _, each := range []grants.Grant{g, {ID: g.ID, Resource: "r", Requester: bob, Duration: time.Minute, RequestedAt: g.RequestedAt, Via: grants.ViaGit}} {
+	emergency, extension := g, g
+	emergency.Extends = ""
+	extension.BreakGlass, extension.Start = false, time.Time{}
+	g = emergency
+	for _, each := range []grants.Grant{emergency, extension, {ID: g.ID, Resource: "r", Requester: bob, Duration: time.Minute, RequestedAt: g.RequestedAt, Via: grants.ViaGit}} {
 		if _, err := grants.Parse(each.Path(), each.Encode()); err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ var docs = map[string]string{
 	"AccessPolicy.resources": "The resources that the policy is about, by name or by pattern, as in postgres-*.",
 
 	"AccessPolicy.request":       "Who may ask at all. Everybody in People, where it is left out.",
-	"AccessPolicy.request.roles": "Any of these roles may ask; everybody else is denied.",
+	"AccessPolicy.request.roles": "Any of these roles may ask; everybody else is denied. Emergencies have roles of their own, in break_glass.",
 
 	"AccessPolicy.auto_approve":            "What is allowed at once, without review.",
 	"AccessPolicy.auto_approve.conditions": "Ways to be allowed at once. Any one suffices.",
@@ -49,21 +49,22 @@ var docs = map[string]string{
 	"AccessPolicy.approval":                    "Who reviews what no condition allows. Where it is left out, that is denied.",
 	"AccessPolicy.approval.required_approvers": "How many different people have to approve; never the requester.",
 	"AccessPolicy.approval.approver_roles":     "Holders of any of these roles may approve. manager: the requester's own.",
-	"AccessPolicy.approval.escalate":           "Who is asked later, while nobody has answered.",
-	"AccessPolicy.approval.escalate[].after":   "How long after the request.",
-	"AccessPolicy.approval.escalate[].to":      "The role that is asked then.",
+	"AccessPolicy.approval.escalate":           "Who is asked later, while the request waits.",
+	"AccessPolicy.approval.escalate[].after":   "How long after people could first answer.",
+	"AccessPolicy.approval.escalate[].to":      "From then on, holders of this role may approve as well. manager: the requester's own.",
+	"AccessPolicy.approval.approve_from":       "Where reviews may be given: github, which is always among them, cli (tac access approve), slack (the buttons of a message).",
 
 	"AccessPolicy.max_duration":    "The longest that anybody may have the resource by this policy, review or not.",
 	"AccessPolicy.request_ttl":     "How long an unanswered request stays open.",
-	"AccessPolicy.extensions":      "Whether a grant may be extended while it lives.",
+	"AccessPolicy.extensions":      "How a grant may be extended while it lives. Each extension is judged as the whole time would be. Where it is left out: not at all.",
 	"AccessPolicy.extensions.max":  "How often.",
-	"AccessPolicy.extensions.each": "By how much at most.",
+	"AccessPolicy.extensions.each": "By how much each time, at most.",
 
-	"AccessPolicy.break_glass":                "Access in an emergency, reviewed afterwards.",
-	"AccessPolicy.break_glass.roles":          "Any of these roles may.",
-	"AccessPolicy.break_glass.max_duration":   "For how long at most.",
-	"AccessPolicy.break_glass.require_ticket": "Only with a ticket.",
-	"AccessPolicy.break_glass.review_within":  "When it has to be reviewed.",
+	"AccessPolicy.break_glass":                "Access in an emergency, at once and reviewed afterwards. Where it is left out: none.",
+	"AccessPolicy.break_glass.roles":          "Any of these roles may break the glass; request.roles does not count here.",
+	"AccessPolicy.break_glass.max_duration":   "For how long at most. Where it is left out: as long as max_duration of the policy.",
+	"AccessPolicy.break_glass.require_ticket": "Whether it takes a ticket.",
+	"AccessPolicy.break_glass.review_within":  "By when somebody else has to have looked at it. While that is overdue, the person breaks no other glass.",
 
 	"AccessPolicy.audit":                "What is kept for auditors.",
 	"AccessPolicy.audit.require_reason": "A request without a reason is denied.",
@@ -113,6 +114,7 @@ var docs = map[string]string{
 	"People.people[].slack":     "The Slack user id, as U01ALICE.",
 	"People.people[].email":     "The e-mail address.",
 	"People.people[].manager":   "The GitHub login of the person's manager.",
+	"People.people[].calendar":  "The calendar by which the person works: whoever is at work is asked first.",
 	"People.people[].pagerduty": "The id of the PagerDuty account.",
 	"People.people[].opsgenie":  "The id of the Opsgenie account.",
 	"People.people[].jira":      "The id of the Jira account.",
@@ -176,7 +178,9 @@ var docs = map[string]string{
 	"PolicyTest.given.uses[].resource":    "What was given.",
 	"PolicyTest.given.uses[].approved":    "When it was approved.",
 	"PolicyTest.given.uses[].until":       "When it ends, or ended.",
-	"PolicyTest.given.silent":             "Sources that do not answer: pagerduty, opsgenie, a tracker, teams or uses.",
+	"PolicyTest.given.silent":             "Sources that do not answer: pagerduty, opsgenie, a tracker, teams, uses or records (of the grant that is extended, and of overdue reviews).",
+	"PolicyTest.given.waiting":            "For how long people could have answered, so that a review escalates. Nobody was asked where it is left out.",
+	"PolicyTest.given.overdue":            "Break-glass grants of the requester whose review is overdue. None where it is left out.",
 
 	"PolicyTest.when.requester":   "The GitHub login of who asks.",
 	"PolicyTest.when.resource":    "What for.",
@@ -185,12 +189,17 @@ var docs = map[string]string{
 	"PolicyTest.when.ticket":      "The ticket it belongs to.",
 	"PolicyTest.when.start":       "From when, where it is scheduled.",
 	"PolicyTest.when.break_glass": "Asked for as an emergency.",
+	"PolicyTest.when.extends":     "The grant that it extends: the requester's own, on the same resource, which ends a minute later. duration is what is added.",
 
-	"PolicyTest.then.decision":  "What is decided.",
-	"PolicyTest.then.rule":      "The rule that decides.",
-	"PolicyTest.then.approvers": "GitHub logins of exactly those who could approve now.",
-	"PolicyTest.then.required":  "How many have to approve.",
-	"PolicyTest.then.nearest":   "The sentence that says what would have worked.",
+	"PolicyTest.when.extends.total":      "How long that grant lasts as it stands, from its start to its end.",
+	"PolicyTest.when.extends.extensions": "How often it was extended so far.",
+
+	"PolicyTest.then.decision":     "What is decided.",
+	"PolicyTest.then.rule":         "The rule that decides.",
+	"PolicyTest.then.approvers":    "GitHub logins of exactly those who could approve now.",
+	"PolicyTest.then.required":     "How many have to approve.",
+	"PolicyTest.then.approve_from": "Exactly where a review may be given.",
+	"PolicyTest.then.nearest":      "The sentence that says what would have worked.",
 }
 
 // names returns the names under which a key may stand in docs and rules: its

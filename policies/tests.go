@@ -39,6 +39,7 @@ type expected struct {
 	nearest   strictyaml.Value[string]
 	approvers strictyaml.Value[[]string] // logins, as People writes them; sorted
 	required  strictyaml.Value[int]
+	from      strictyaml.Value[[]string] // sorted
 }
 
 // Failure is a case that came out otherwise than it claims.
@@ -97,6 +98,15 @@ func (c *testCase) holds(j *Judge) bool {
 			return false
 		}
 	}
+	if c.want.from.Set {
+		var from []string
+		if a.Outcome == NeedsReview {
+			from = j.approveFrom()
+		}
+		if !slices.Equal(from, c.want.from.V) {
+			return false
+		}
+	}
 	return !c.want.nearest.Set || j.set.Evaluate(c.req, c.facts).Nearest == c.want.nearest.V
 }
 
@@ -124,8 +134,16 @@ func (c *testCase) failure(set *Set) Failure {
 	compare("rule", c.want.rule.Set, c.want.rule.V+set.ruleHint(c.want.rule.V), d.Rule)
 	compare("required", c.want.required.Set, fmt.Sprint(c.want.required.V), fmt.Sprint(required))
 	compare("approvers", c.want.approvers.Set, listText(c.want.approvers.V), listText(people))
+	compare("approve_from", c.want.from.Set, sourcesText(c.want.from.V), sourcesText(d.ApproveFrom))
 	compare("nearest", c.want.nearest.Set, cmp.Or(c.want.nearest.V, "nothing"), cmp.Or(d.Nearest, "nothing"))
 	return out
+}
+
+func sourcesText(names []string) string {
+	if len(names) == 0 {
+		return "nowhere"
+	}
+	return strings.Join(names, ", ")
 }
 
 func listText(names []string) string {
@@ -139,16 +157,21 @@ func listText(names []string) string {
 // names one is most likely misspelt.
 func (s *Set) ruleHint(rule string) string {
 	rules := map[string]bool{ruleInvalid: true, "resource/max_duration": true}
-	for _, st := range general {
-		rules[st.rule] = true
+	add := func(steps []step) {
+		for i := range steps {
+			rules[steps[i].rule] = true
+		}
 	}
-	for _, g := range s.guardrails {
-		rules[g.rule("max_duration")] = true
+	add(general)
+	add(extending)
+	for _, r := range s.resources { // what keeps from review decides where none is possible: in an emergency
+		add(r.ceilings)
+		add(r.autoLimits)
 	}
 	for _, p := range s.policies {
-		for _, st := range p.demands {
-			rules[st.rule] = true
-		}
+		add(p.demands)
+		add(p.extending)
+		add(p.glass.tests)
 		for _, c := range p.conditions {
 			rules[c.rule] = true
 		}

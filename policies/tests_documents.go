@@ -32,7 +32,9 @@ type givenSpec struct {
 	Teams   strictyaml.Value[[]teamGiven]   `yaml:"teams"`
 	OnCall  strictyaml.Value[[]dutyGiven]   `yaml:"on_call"`
 	Tickets strictyaml.Value[[]ticketGiven] `yaml:"tickets"`
-	Uses    strictyaml.Value[[]useGiven]    `yaml:"uses"` // given without review lately; none where it is left out
+	Uses    strictyaml.Value[[]useGiven]    `yaml:"uses"`    // given without review lately; none where it is left out
+	Waiting strictyaml.Value[length]        `yaml:"waiting"` // how long people could have answered; nobody was asked where it is left out
+	Overdue nameList                        `yaml:"overdue"` // break-glass grants of the requester whose review is overdue; none where it is left out
 	Silent  nameList                        `yaml:"silent"`
 }
 
@@ -67,13 +69,21 @@ type useGiven struct {
 }
 
 type whenSpec struct {
-	Requester  strictyaml.Value[string] `yaml:"requester"`
-	Resource   strictyaml.Value[string] `yaml:"resource"`
-	Duration   strictyaml.Value[length] `yaml:"duration"`
-	Reason     strictyaml.Value[string] `yaml:"reason"`
-	Ticket     strictyaml.Value[string] `yaml:"ticket"`
-	Start      strictyaml.Value[moment] `yaml:"start"`
-	BreakGlass strictyaml.Value[bool]   `yaml:"break_glass"`
+	Requester  strictyaml.Value[string]      `yaml:"requester"`
+	Resource   strictyaml.Value[string]      `yaml:"resource"`
+	Duration   strictyaml.Value[length]      `yaml:"duration"`
+	Reason     strictyaml.Value[string]      `yaml:"reason"`
+	Ticket     strictyaml.Value[string]      `yaml:"ticket"`
+	Start      strictyaml.Value[moment]      `yaml:"start"`
+	BreakGlass strictyaml.Value[bool]        `yaml:"break_glass"`
+	Extends    strictyaml.Value[extendsSpec] `yaml:"extends"`
+}
+
+// extendsSpec is the grant that a request extends: one of the same requester
+// on the same resource, which ends a minute after the request.
+type extendsSpec struct {
+	Total      strictyaml.Value[length] `yaml:"total,required"` // how long it lasts as it stands
+	Extensions strictyaml.Value[int]    `yaml:"extensions"`     // how often it was extended before; never where it is left out
 }
 
 type thenSpec struct {
@@ -81,7 +91,8 @@ type thenSpec struct {
 	Rule      strictyaml.Value[string] `yaml:"rule"`
 	Approvers nameList                 `yaml:"approvers"` // exactly those who could approve now
 	Required  strictyaml.Value[int]    `yaml:"required"`
-	Nearest   strictyaml.Value[string] `yaml:"nearest"` // the whole sentence; "" for none
+	From      nameList                 `yaml:"approve_from"` // exactly where a review may be given
+	Nearest   strictyaml.Value[string] `yaml:"nearest"`      // the whole sentence; "" for none
 }
 
 // or returns what a case says, and otherwise what its document says.
@@ -94,12 +105,12 @@ func or[T any](own, general strictyaml.Value[T]) strictyaml.Value[T] {
 
 func (own givenSpec) or(general givenSpec) givenSpec {
 	return givenSpec{or(own.At, general.At), or(own.Teams, general.Teams), or(own.OnCall, general.OnCall),
-		or(own.Tickets, general.Tickets), or(own.Uses, general.Uses), or(own.Silent, general.Silent)}
+		or(own.Tickets, general.Tickets), or(own.Uses, general.Uses), or(own.Waiting, general.Waiting), or(own.Overdue, general.Overdue), or(own.Silent, general.Silent)}
 }
 
 func (own whenSpec) or(general whenSpec) whenSpec {
 	return whenSpec{or(own.Requester, general.Requester), or(own.Resource, general.Resource), or(own.Duration, general.Duration),
-		or(own.Reason, general.Reason), or(own.Ticket, general.Ticket), or(own.Start, general.Start), or(own.BreakGlass, general.BreakGlass)}
+		or(own.Reason, general.Reason), or(own.Ticket, general.Ticket), or(own.Start, general.Start), or(own.BreakGlass, general.BreakGlass), or(own.Extends, general.Extends)}
 }
 
 // moment is a point in time as tests write it: what the wall shows in a

@@ -142,13 +142,13 @@ func (m *mutator) index() {
 // document of a kind. Within conditions and approvals everything does that is
 // not named in harmless, so that a key of tomorrow is tried as well.
 var restricting = map[string]*regexp.Regexp{
-	"AccessPolicy": regexp.MustCompile(`^spec\.(request\.roles.*|max_duration|audit\.require_reason|auto_approve\.conditions\[.*|approval.*)$`),
+	"AccessPolicy": regexp.MustCompile(`^spec\.(request\.roles.*|max_duration|audit\.require_reason|break_glass.*|extensions.*|auto_approve\.conditions\[.*|approval.*)$`),
 	"Guardrail":    regexp.MustCompile(`^spec\..*$`),
 	"Resource":     regexp.MustCompile(`^spec\.max_duration$`),
 	"Role":         regexp.MustCompile(`^spec\.pagerduty\.levels.*$`),
 }
 
-var harmless = regexp.MustCompile(`^spec\.(auto_approve\.conditions\[\d+\]\.name|approval\.escalate.*)$`)
+var harmless = regexp.MustCompile(`^spec\.(auto_approve\.conditions\[\d+\]\.name|break_glass\.review_within)$`)
 
 var item = regexp.MustCompile(`^(.*)\[\d+\]$`)
 
@@ -187,7 +187,7 @@ func shownAt(key, value strictyaml.Pos, kind, path string) strictyaml.Pos {
 // try takes one thing away and asks the cases that it can matter to.
 func (m *mutator) try(d *mutable, what restriction) {
 	node, ok := d.node.Without(what.key)
-	if !ok || strings.HasSuffix(m.text(what.pos), ": false") { // which says what is said without it
+	if !ok || strings.HasSuffix(m.text(what.pos), ": false") && !glassKey.MatchString(what.path) { // which says what is said without it
 		return
 	}
 	changed, resources := m.without(d, node)
@@ -298,6 +298,9 @@ var (
 	requiredKey = regexp.MustCompile(`required_approvers$`)
 	neverKey    = regexp.MustCompile(`never_auto_approve$`)
 	scopeKey    = regexp.MustCompile(`^spec\.(resources|environment)`)
+	glassKey    = regexp.MustCompile(`^spec\.break_glass\.[a-z_]+$`)
+	extendKey   = regexp.MustCompile(`^spec\.extensions\.[a-z_]+$`)
+	fromKey     = regexp.MustCompile(`^spec\.approval\.approve_from$`)
 	impliedKey  = regexp.MustCompile(`\.(business_hours_only|require_ticket)$`)
 )
 
@@ -309,6 +312,10 @@ func (m *mutator) says(s *Set, resources []string, d *mutable, path string) stri
 	for _, name := range resources {
 		r := s.resources[name]
 		switch {
+		case glassKey.MatchString(path):
+			r.sayGlass(&b)
+		case extendKey.MatchString(path), fromKey.MatchString(path):
+			r.sayReviews(&b)
 		case lengthKey.MatchString(path), neverKey.MatchString(path):
 			r.sayLengths(&b)
 		case requiredKey.MatchString(path):
@@ -352,6 +359,25 @@ func (r *resource) sayLengths(b *strings.Builder) {
 			}
 			fmt.Fprintf(b, "%s %s\n", c.rule, most)
 		}
+	}
+}
+
+// sayGlass tells who may break the glass, and how.
+func (r *resource) sayGlass(b *strings.Builder) {
+	for _, p := range r.policies {
+		g := &p.glass
+		fmt.Fprintf(b, "%s %t %v %s %t\n", p.name, g.roles.set, g.roles.names(), min(g.maxDuration, r.ceiling()), g.requireTicket)
+	}
+}
+
+// sayReviews tells how often grants are extended, and where reviews are given.
+func (r *resource) sayReviews(b *strings.Builder) {
+	for _, p := range r.policies {
+		fmt.Fprintf(b, "%s %d %s", p.name, p.extensions.max, p.extensions.each)
+		if p.approval != nil {
+			fmt.Fprintf(b, " %v", p.approval.from)
+		}
+		b.WriteString("\n")
 	}
 }
 

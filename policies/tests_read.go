@@ -125,6 +125,7 @@ func (r *testReader) oneCase(spec *testSpec, own *testCaseSpec, pos strictyaml.P
 	}
 	c.req = r.request(&when, then.Rule.V)
 	c.facts = r.facts(&given, &when)
+	r.otherGrants(&c, &given, &when)
 	if len(r.faults) == before {
 		r.suite.cases = append(r.suite.cases, c)
 	}
@@ -134,6 +135,9 @@ func (r *testReader) request(when *whenSpec, rule string) Request {
 	req := Request{
 		Resource: when.Resource.V, Duration: when.Duration.V.d, Reason: when.Reason.V, Ticket: when.Ticket.V,
 		Start: r.time("when.start", when.Start), BreakGlass: when.BreakGlass.V,
+	}
+	if when.Extends.Set {
+		req.Extends = extendedInTests
 	}
 	// That somebody or something unknown is denied can be claimed as well.
 	if when.Requester.Set {
@@ -167,6 +171,11 @@ func (r *testReader) expectation(then *thenSpec) expected {
 	for _, p := range r.persons("then.approvers", then.Approvers) {
 		want.approvers.V = append(want.approvers.V, p.GitHub)
 	}
+	want.from.Set = then.From.Set
+	for i, v := range then.From.V {
+		want.from.V = append(want.from.V, checked(&r.compiler, fmt.Sprintf("then.approve_from[%d]", i), v, checkReviewSource))
+	}
+	slices.Sort(want.from.V)
 	slices.Sort(want.approvers.V)
 	want.approvers.V = slices.Compact(want.approvers.V)
 	return want
@@ -223,7 +232,9 @@ func (r *testReader) facts(given *givenSpec, when *whenSpec) Facts {
 		r.use(&f, fmt.Sprintf("given.uses[%d]", i), &u)
 	}
 	for i, name := range given.Silent.V {
-		r.silence(&f, fmt.Sprintf("given.silent[%d]", i), name, when.Ticket.V)
+		if name.V != sourceRecords {
+			r.silence(&f, fmt.Sprintf("given.silent[%d]", i), name, when.Ticket.V)
+		}
 	}
 	r.ticketGiven(&f, when)
 	return f
@@ -362,7 +373,7 @@ func (r *testReader) silence(f *Facts, key string, name strictyaml.Value[string]
 		asked = slices.Contains(r.known.Trackers, Tracker(what))
 		f.Tickets[TicketRef{Tracker(what), ticket}] = Ticket{Silent: Tracker(what).Title() + " did not answer"}
 	default:
-		sources := append(slices.Clone(trackers), string(PagerDuty), string(Opsgenie), "teams", "uses")
+		sources := append(slices.Clone(trackers), string(PagerDuty), string(Opsgenie), sourceRecords, "teams", "uses")
 		hint := "; expected " + strings.Join(sources[:len(sources)-1], ", ") + " or uses"
 		if best, ok := strictyaml.Nearest(what, sources); ok {
 			hint = "; did you mean " + best + "?"

@@ -37,6 +37,17 @@ func (c cell) list() nameList {
 	return out
 }
 
+// number reads a whole number; 0 where the cell holds a dash.
+func (c cell) number(n *int, text string) (err error) {
+	if text == "" {
+		return nil
+	}
+	if *n, err = strconv.Atoi(text); err != nil {
+		return fmt.Errorf("expected a whole number, found %s", strictyaml.Quote(text))
+	}
+	return nil
+}
+
 // into decodes a cell as a document's value would be.
 func into[T any](c cell, v *strictyaml.Value[T], decode func(*T, string) error) error {
 	v.Set, v.Pos = true, c.pos
@@ -71,21 +82,31 @@ var columns = map[string]func(*testCaseSpec, cell) error{
 			return nil
 		})
 	},
+	"waiting": func(t *testCaseSpec, c cell) error {
+		if c.text == "" {
+			return nil
+		}
+		return into(c, &t.Given.Waiting, (*length).UnmarshalScalar)
+	},
+	"overdue": func(t *testCaseSpec, c cell) error { t.Given.Overdue = c.list(); return nil },
+	"extends": func(t *testCaseSpec, c cell) error {
+		if c.text == "" {
+			return nil
+		}
+		t.When.Extends.Set, t.When.Extends.Pos = true, c.pos
+		return into(c, &t.When.Extends.V.Total, (*length).UnmarshalScalar)
+	},
+	"extensions": func(t *testCaseSpec, c cell) error {
+		return into(c, &t.When.Extends.V.Extensions, c.number)
+	},
 	"decision":  func(t *testCaseSpec, c cell) error { t.Then.Decision = c.value(); return nil },
 	"rule":      func(t *testCaseSpec, c cell) error { t.Then.Rule = c.value(); return nil },
 	"approvers": func(t *testCaseSpec, c cell) error { t.Then.Approvers = c.list(); return nil },
 	"required": func(t *testCaseSpec, c cell) error {
-		return into(c, &t.Then.Required, func(n *int, text string) (err error) {
-			if text == "" {
-				return nil
-			}
-			if *n, err = strconv.Atoi(text); err != nil {
-				return fmt.Errorf("expected a whole number, found %s", strictyaml.Quote(text))
-			}
-			return nil
-		})
+		return into(c, &t.Then.Required, c.number)
 	},
-	"nearest": func(t *testCaseSpec, c cell) error { t.Then.Nearest = c.value(); return nil },
+	"approve_from": func(t *testCaseSpec, c cell) error { t.Then.From = c.list(); return nil },
+	"nearest":      func(t *testCaseSpec, c cell) error { t.Then.Nearest = c.value(); return nil },
 }
 
 // table reads the cases of a table: the first line names the columns, every
@@ -158,6 +179,9 @@ func (r *testReader) row(header, cells []cell, text string) testRow {
 		if err := columns[header[i].text](&row.own, c); err != nil {
 			r.fault(c.pos, "value", "table: %s: %v", header[i].text, err)
 		}
+	}
+	if w := &row.own.When.Extends; !w.Set && w.V.Extensions.V != 0 {
+		r.fault(w.V.Extensions.Pos, "test/table", "table: extensions is about the grant that is extended, and this line extends none; fill the column extends")
 	}
 	if row.own.Name.V == "" {
 		row.own.Name = strictyaml.Value[string]{V: strings.Join(strings.Fields(text), " "), Set: true, Pos: row.pos}

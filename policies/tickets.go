@@ -235,6 +235,9 @@ func ticketWindowHolds(j *Judge, _ *ticketRule, fact *Ticket) (Truth, string) {
 
 // begins is when the grant would begin.
 func (j *Judge) begins() time.Time {
+	if b := j.base(); b != nil {
+		return b.EndsAt.Add(-j.extended)
+	}
 	if j.req.Start.After(j.facts.At) {
 		return j.req.Start
 	}

@@ -102,6 +102,7 @@ func (e *edge) whoami(c *gin.Context, who grants.Principal) {
 // requestAnswer is what came of a request.
 type requestAnswer struct {
 	ID       grants.ID `json:"id,omitempty"`
+	Extends  grants.ID `json:"extends,omitempty"` // of an extension: the grant that it makes longer
 	Existing bool      `json:"existing"`
 	// Decision is missing where the request was known already: it was made
 	// then, and the grant's explanation tells it.
@@ -120,11 +121,16 @@ func (e *edge) request(c *gin.Context, who grants.Principal) {
 		e.fail(c, err)
 		return
 	}
-	out := requestAnswer{ID: got.ID, Existing: got.Existing}
+	accepted(c, got, ask.DryRun)
+}
+
+// accepted answers with what came of a request or an extension.
+func accepted(c *gin.Context, got bot.Answer, dryRun bool) {
+	out := requestAnswer{ID: got.ID, Extends: got.Extends, Existing: got.Existing}
 	if !got.Existing || got.Decision.Rule != "" {
 		out.Decision = &got.Decision
 	}
-	if ask.DryRun {
+	if dryRun {
 		answer(c, http.StatusOK, out)
 		return
 	}
@@ -141,7 +147,7 @@ func readAsk(r *http.Request) (bot.Ask, error) {
 	var duration, start string
 	err := readBody(r.Body, map[string]any{
 		"resource": &ask.Resource, "duration": &duration, "reason": &ask.Reason,
-		"ticket": &ask.Ticket, "start": &start, "dry_run": &ask.DryRun,
+		"ticket": &ask.Ticket, "start": &start, "dry_run": &ask.DryRun, "break_glass": &ask.BreakGlass,
 	})
 	if err != nil {
 		return ask, err
@@ -155,11 +161,17 @@ func readAsk(r *http.Request) (bot.Ask, error) {
 		}
 		ask.Start = ask.Start.UTC()
 	}
-	ask.Key = r.Header.Get("Idempotency-Key")
-	if !ask.DryRun && !keyForm.MatchString(ask.Key) {
-		return ask, invalid("send a header Idempotency-Key of 1 to 200 random characters without blanks; with the same one again, a repetition is the same request")
+	ask.Key, err = readKey(r.Header, ask.DryRun)
+	return ask, err
+}
+
+// readKey returns what makes a request the same however often it is sent.
+func readKey(h http.Header, dryRun bool) (string, error) {
+	key := h.Get("Idempotency-Key")
+	if !dryRun && !keyForm.MatchString(key) {
+		return key, invalid("send a header Idempotency-Key of 1 to 200 random characters without blanks; with the same one again, a repetition is the same request")
 	}
-	return ask, nil
+	return key, nil
 }
 
 // overPhases are those in which nothing is alive and nothing is to be done.

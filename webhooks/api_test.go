@@ -21,7 +21,8 @@ func TestEveryPersonalCallProvesItsToken(t *testing.T) {
 		{"GET", "/api/v1/whoami"}, {"POST", "/api/v1/requests"}, {"GET", "/api/v1/grants"},
 		{"GET", "/api/v1/grants/20261122-k3v9q2m4tz"}, {"GET", "/api/v1/grants/20261122-k3v9q2m4tz/explanation"},
 		{"POST", "/api/v1/grants/20261122-k3v9q2m4tz/claim"}, {"POST", "/api/v1/grants/20261122-k3v9q2m4tz/drop"},
-		{"POST", "/api/v1/grants/20261122-k3v9q2m4tz/revoke"},
+		{"POST", "/api/v1/grants/20261122-k3v9q2m4tz/revoke"}, {"POST", "/api/v1/grants/20261122-k3v9q2m4tz/approve"},
+		{"POST", "/api/v1/grants/20261122-k3v9q2m4tz/deny"}, {"POST", "/api/v1/grants/20261122-k3v9q2m4tz/extend"},
 	}
 	for _, tc := range []struct {
 		claim  string
@@ -75,7 +76,7 @@ func TestWhileGitHubDoesNotAnswerAnOlderProofEndsAccessAndGivesNone(t *testing.T
 	h := newHarness(t)
 	h.identity.err = errors.New("check token: 502 bad gateway")
 	h.identity.recent = true
-	for path, want := range map[string]int{"drop": 200, "revoke": 200, "claim": 503} {
+	for path, want := range map[string]int{"drop": 200, "revoke": 200, "claim": 503, "extend": 503, "approve": 503} {
 		body := map[string]string{"drop": "{}", "revoke": `{"reason":"stolen"}`, "claim": `{"key":"0123456789abcdef"}`}[path]
 		if w := h.call("POST", grant+path, body); w.Code != want {
 			t.Errorf("%s answers %d: %s", path, w.Code, w.Body)
@@ -223,6 +224,7 @@ func TestEachKindOfErrorHasItsStatus(t *testing.T) {
 		{"not found", &bot.Error{Code: bot.CodeNotFound, Message: "a sentence", Cause: cause}, 404, bot.CodeNotFound},
 		{"conflict", &bot.Error{Code: bot.CodeConflict, Message: "a sentence", Cause: cause}, 409, bot.CodeConflict},
 		{"unavailable", &bot.Error{Code: bot.CodeUnavailable, Message: "a sentence", Cause: cause}, 503, bot.CodeUnavailable},
+		{"one too many", &bot.Error{Code: bot.CodeLimited, Message: "a sentence", Cause: cause}, 429, bot.CodeLimited},
 		{"a refusal that was wrapped", fmt.Errorf("drop: %w", &bot.Error{Code: bot.CodeConflict, Message: "a sentence", Cause: cause}), 409, bot.CodeConflict},
 		{"a code that nobody knows", &bot.Error{Code: "teapot", Message: "not a sentence", Cause: cause}, 500, codeInternal},
 		{"no code", &bot.Error{Message: "not a sentence", Cause: cause}, 500, codeInternal},

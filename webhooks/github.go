@@ -35,6 +35,9 @@ type event struct {
 	Repository struct {
 		FullName string `json:"full_name"`
 	} `json:"repository"`
+	Organization struct {
+		Login string `json:"login"`
+	} `json:"organization"`
 	Sender struct {
 		ID int64 `json:"id"`
 	} `json:"sender"`
@@ -55,7 +58,11 @@ const (
 )
 
 // eventKinds are the events that may be counted by name.
-var eventKinds = []string{"check_run", "ping", "pull_request", "pull_request_review", "push"}
+var eventKinds = slices.Concat(peopleKinds, []string{"check_run", "ping", "pull_request", "pull_request_review", "push"})
+
+// peopleKinds are the events of who belongs to the organisation and to its
+// teams. They are about no repository.
+var peopleKinds = []string{"membership", "organization", "team"}
 
 // github takes a delivery by GitHub. Only its signature is believed; what it
 // says is a hint where to look, so a replay, a duplicate or one that comes
@@ -132,6 +139,9 @@ func (e *edge) signed(body, signature []byte) bool {
 
 // wake asks for a look at what an event is about.
 func (e *edge) wake(c *gin.Context, kind string, ev event) (result string) {
+	if slices.Contains(peopleKinds, kind) {
+		return e.wakeOfPeople(c, kind, ev)
+	}
 	if !strings.EqualFold(ev.Repository.FullName, e.Repository) {
 		e.logger(c).Info("an event of another repository was ignored", "kind", kind, "repository", cut(ev.Repository.FullName, 120))
 		return resultForeign
@@ -156,6 +166,23 @@ func (e *edge) wake(c *gin.Context, kind string, ev event) (result string) {
 		return e.wakePulls(numbers...)
 	}
 	return resultIgnored
+}
+
+// wakeOfPeople has a look at everything: whoever left must hold nothing within
+// a minute, and who may approve what may have changed. That invitations are
+// sent, and teams given to repositories, changes neither.
+func (e *edge) wakeOfPeople(c *gin.Context, kind string, ev event) (result string) {
+	owner, _, _ := strings.Cut(e.Repository, "/")
+	switch {
+	case !strings.EqualFold(ev.Organization.Login, owner):
+		e.logger(c).Info("an event of another organisation was ignored", "kind", kind, "organization", cut(ev.Organization.Login, 120))
+		return resultForeign
+	case kind == "organization" && !slices.Contains([]string{"member_added", "member_removed"}, ev.Action),
+		kind == "team" && !slices.Contains([]string{"created", "deleted", "edited"}, ev.Action):
+		return resultIgnored
+	}
+	e.Bot.WakeAll()
+	return resultWoke
 }
 
 func (e *edge) wakePulls(numbers ...int) (result string) {

@@ -130,6 +130,39 @@ func TestEventsOnlyWake(t *testing.T) {
 	}
 }
 
+// Whoever leaves holds nothing within a minute: these events are about no
+// repository, and wake everything.
+func TestEventsOfPeopleWakeEverything(t *testing.T) {
+	event := func(action, organization string) string {
+		return fmt.Sprintf(`{"action":%q,"membership":{"user":{"id":1002}},"organization":{"login":%q},"sender":{"id":%d}}`, action, organization, botUser)
+	}
+	for _, tc := range []struct {
+		claim, kind, body, result string
+		alls                      int
+	}{
+		{"somebody left the organisation", "organization", event("member_removed", "acme"), resultWoke, 1},
+		{"in other letters", "organization", event("member_removed", "Acme"), resultWoke, 1},
+		{"somebody joined it", "organization", event("member_added", "acme"), resultWoke, 1},
+		{"somebody was invited", "organization", event("member_invited", "acme"), resultIgnored, 0},
+		{"somebody left a team", "membership", event("removed", "acme"), resultWoke, 1},
+		{"somebody joined a team", "membership", event("added", "acme"), resultWoke, 1},
+		{"a team was deleted", "team", event("deleted", "acme"), resultWoke, 1},
+		{"a team was renamed", "team", event("edited", "acme"), resultWoke, 1},
+		{"a team was given a repository", "team", event("added_to_repository", "acme"), resultIgnored, 0},
+		{"another organisation", "organization", event("member_removed", "mallory"), resultForeign, 0},
+		{"no organisation", "membership", event("removed", ""), resultForeign, 0},
+	} {
+		t.Run(tc.claim, func(t *testing.T) {
+			h := newHarness(t)
+			w := h.do(delivery(tc.kind, "1", tc.body))
+			got := read[map[string]string](t, w)
+			if w.Code != 202 || got["result"] != tc.result || h.bot.alls != tc.alls || len(h.bot.pulls)+h.bot.mains > 0 {
+				t.Errorf("answers %d %v, having woken everything %d times", w.Code, got, h.bot.alls)
+			}
+		})
+	}
+}
+
 func TestEventsOfOthersAreIgnoredWhileWeDoNotKnowWhoWeAre(t *testing.T) {
 	h := newHarness(t)
 	c := h.config()
@@ -231,7 +264,7 @@ func TestFormsAreToldWhichContentTypeToSet(t *testing.T) {
 }
 
 func FuzzSignedDeliveriesNeverBreakAnything(f *testing.F) {
-	for _, seed := range []string{pullEvent("opened", 7, 1), reviewEvent(8, 1), pushEvent("main"), checkEvent("created", 1, `{"number":9}`), `{`, `null`, `[]`, ``} {
+	for _, seed := range []string{`{"action":"member_removed","organization":{"login":"acme"}}`, pullEvent("opened", 7, 1), reviewEvent(8, 1), pushEvent("main"), checkEvent("created", 1, `{"number":9}`), `{`, `null`, `[]`, ``} {
 		for _, kind := range append(eventKinds, "", "x") {
 			f.Add(kind, seed)
 		}

@@ -23,8 +23,11 @@ const requestID = "X-Request-Id"
 func named(c *gin.Context) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails since Go 1.24
+	// It is kept beside the answer's header too, which must not be read while
+	// an answer is being sent (press.go).
+	c.Set(requestID, hex.EncodeToString(id[:]))
 	h := c.Writer.Header()
-	h.Set(requestID, hex.EncodeToString(id[:]))
+	h.Set(requestID, c.GetString(requestID))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -37,7 +40,7 @@ func named(c *gin.Context) {
 
 // logger returns the log of one request.
 func (e *edge) logger(c *gin.Context) *slog.Logger {
-	return e.Log.With("request", c.Writer.Header().Get(requestID))
+	return e.Log.With("request", c.GetString(requestID))
 }
 
 // quiet are the routes that machines ask every few seconds.

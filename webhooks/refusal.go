@@ -31,6 +31,7 @@ var statuses = map[bot.Code]int{
 	bot.CodeConflict:    http.StatusConflict,
 	codeTooLarge:        http.StatusRequestEntityTooLarge,
 	codeMedia:           http.StatusUnsupportedMediaType,
+	bot.CodeLimited:     http.StatusTooManyRequests,
 	bot.CodeUnavailable: http.StatusServiceUnavailable,
 	bot.CodeHeld:        http.StatusServiceUnavailable,
 }
@@ -97,7 +98,7 @@ func (e *edge) logCause(c *gin.Context, refusal *bot.Error) {
 
 func internalSentence(c *gin.Context) string {
 	return "something went wrong on our side; whoever runs tac finds it in the log under request " +
-		c.Writer.Header().Get(requestID)
+		c.GetString(requestID)
 }
 
 func tooLarge(err error) bool {

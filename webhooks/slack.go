@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -24,6 +23,12 @@ type SlackEdge interface {
 	Verify(header http.Header, body []byte) error
 	// Team returns the id of the one workspace whose people are ours.
 	Team(ctx context.Context) (string, error)
+	// AskWhy opens a form on the screen of whoever did what trigger is of.
+	// What is sent with it comes back as a Press.
+	AskWhy(ctx context.Context, trigger string, f Form) error
+	// Objection returns the body of an answer to a form that leaves it open
+	// and says in it what is wrong.
+	Objection(text string) []byte
 	// ParseSlash and ParsePress read verified bodies.
 	ParseSlash(body []byte) (Slash, error)
 	ParsePress(body []byte) (Press, error)
@@ -49,35 +54,42 @@ type Slash struct {
 	ResponseURL    string // never called: an address out of a request
 }
 
-// Press is somebody pressing a button. It proves who pressed, no more.
+// Press is somebody pressing a button, or sending a form that was opened by
+// one. It proves who did so, no more.
 type Press struct {
 	TeamID, UserID  string
-	ActionID, Value string
+	ActionID, Value string // of the button, or those that the form was opened with
 	ChannelID       string
 	MessageTS       string
-	TriggerID       string
+	TriggerID       string // each press has its own
+	Submitted       bool   // it is a form
+	Text            string // what was written into the form
+}
+
+// Form asks one person for one line of text.
+type Form struct {
+	Action, Value string   // come back with the answer
+	Title         string   // 24 characters at most
+	Lines         []string // above the field
+	Label, Hint   string   // of the field
+	Submit        string   // on the button; 24 characters at most
 }
 
 // Command is what was typed after /tac.
 type Command struct {
-	Name     string // request, list, show, drop, revoke, extend or help
-	Resource string
-	Duration time.Duration
-	Reason   string
-	Ticket   string
-	Start    time.Time
-	ID       grants.ID
+	Name       string // request, list, show, drop, revoke, extend, link or help
+	Resource   string
+	Duration   time.Duration
+	Reason     string
+	Ticket     string
+	Start      time.Time
+	BreakGlass bool
+	ID         grants.ID
 }
 
-// The actions of the bot's buttons. Their value is the grant's id.
-const (
-	actionGet  = "get"
-	actionDrop = "drop"
-)
-
-// Slack gives up on an answer after three seconds. Work ends before that, so
-// that people are told what is not durable; a message afterwards may take
-// longer, since nobody waits for it.
+// Slack gives up on an answer after three seconds. Work on what was typed ends
+// before that, so that people are told what is not durable; a message
+// afterwards may take longer, since nobody waits for it.
 const (
 	answerWithin = 2500 * time.Millisecond
 	tellWithin   = 10 * time.Second
@@ -138,6 +150,9 @@ func (e *edge) command(ctx context.Context, c *gin.Context, slash Slash) string 
 	if cmd.Name == "help" {
 		return e.Slack.Help()
 	}
+	if cmd.Name == "link" {
+		return e.slackLink(ctx, c, slash)
+	}
 	who, err := e.slackPerson(ctx, slash.TeamID, slash.UserID)
 	if err != nil {
 		return e.excuse(ctx, c, err)
@@ -157,33 +172,56 @@ func (e *edge) command(ctx context.Context, c *gin.Context, slash Slash) string 
 	case "revoke":
 		v, err := e.Bot.Revoke(ctx, who, cmd.ID, cmd.Reason)
 		return e.either(ctx, c, func() string { return endedText(v) }, err)
+	case "extend":
+		got, err := e.Bot.Extend(ctx, who, cmd.ID, bot.ExtendAsk{
+			Duration: cmd.Duration, Via: grants.ViaSlack, Channel: slash.ChannelID, Key: "slack:" + slash.TeamID + ":" + slash.TriggerID,
+		})
+		return e.either(ctx, c, func() string { return extendedText(cmd.ID, got) }, err)
 	}
-	return "This tac does not do that from Slack. If you need access for longer, ask for it anew: /tac request"
+	return e.Slack.Help()
 }
 
-// slackPerson returns whose chat account this is. Accounts of other
-// workspaces can meet us in shared channels, with ids that were never ours to
-// review (threats.md E11).
+// slackPerson returns whose chat account this is.
 func (e *edge) slackPerson(ctx context.Context, team, user string) (grants.Principal, error) {
+	if err := e.ourTeam(ctx, team); err != nil {
+		return grants.Principal{}, err
+	}
+	return e.Bot.PersonOfChat(ctx, user)
+}
+
+// ourTeam refuses accounts of other workspaces. They can meet us in shared
+// channels, with ids that were never ours to review (threats.md E11).
+func (e *edge) ourTeam(ctx context.Context, team string) error {
 	ours, err := e.Slack.Team(ctx)
 	if err != nil {
-		return grants.Principal{}, &bot.Error{Code: bot.CodeUnavailable, Cause: err,
+		return &bot.Error{Code: bot.CodeUnavailable, Cause: err,
 			Message: "Slack does not say which workspace is ours; nothing was done, please try again"}
 	}
 	if ours == "" || team != ours {
-		return grants.Principal{}, &bot.Error{Code: bot.CodeDenied, Message: "tac answers people of its own Slack workspace only"}
+		return &bot.Error{Code: bot.CodeDenied, Message: "tac answers people of its own Slack workspace only"}
 	}
-	return e.Bot.PersonOfChat(ctx, user)
+	return nil
+}
+
+// slackLink tells an account that nobody vouches for yet how to prove whose it
+// is: Slack's signature proves the one half, tac's sign-in the other. The code
+// is told to whoever typed, and to nobody else.
+func (e *edge) slackLink(ctx context.Context, c *gin.Context, slash Slash) string {
+	if err := e.ourTeam(ctx, slash.TeamID); err != nil {
+		return e.excuse(ctx, c, err)
+	}
+	code, until, err := e.Bot.LinkCode(ctx, slash.TeamID, slash.UserID)
+	return e.either(ctx, c, func() string { return linkText(code, until) }, err)
 }
 
 func (e *edge) slackRequest(ctx context.Context, c *gin.Context, who grants.Principal, slash Slash, cmd Command) string {
 	got, err := e.Bot.Request(ctx, bot.Ask{
 		Requester: who, Resource: cmd.Resource, Duration: cmd.Duration, Start: cmd.Start,
-		Reason: cmd.Reason, Ticket: cmd.Ticket, Via: grants.ViaSlack,
+		Reason: cmd.Reason, Ticket: cmd.Ticket, BreakGlass: cmd.BreakGlass, Via: grants.ViaSlack,
 		Key:     "slack:" + slash.TeamID + ":" + slash.TriggerID,
 		Channel: slash.ChannelID,
 	})
-	return e.either(ctx, c, func() string { return acceptedText(got) }, err)
+	return e.either(ctx, c, func() string { return acceptedText(got, cmd.BreakGlass) }, err)
 }
 
 // either returns said, or what there is to say of err.
@@ -208,72 +246,6 @@ func (e *edge) excuse(ctx context.Context, c *gin.Context, err error) string {
 	}
 	e.logFault(c, err)
 	return "Sorry, " + internalSentence(c) + "."
-}
-
-// slackPress takes the press of a button. Slack shows nothing of what is
-// answered to it, so the person is told by message, after the answer.
-func (e *edge) slackPress(c *gin.Context) {
-	body, ok := e.slackBody(c, "press")
-	if !ok {
-		return
-	}
-	press, err := e.Slack.ParsePress(body)
-	if err != nil {
-		e.slackUnreadable(c, "press", err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), answerWithin)
-	defer cancel()
-	text := e.pressed(ctx, c, press)
-	if text == "" {
-		e.metrics.event("slack", "press", resultIgnored)
-		c.Status(http.StatusOK)
-		return
-	}
-	e.metrics.event("slack", "press", resultAnswered)
-	acknowledge(c)
-	e.tell(c, press.UserID, text)
-}
-
-// acknowledge sends the whole answer now, while the handler goes on.
-func acknowledge(c *gin.Context) {
-	c.Header("Content-Length", "0")
-	c.Status(http.StatusOK)
-	c.Writer.WriteHeaderNow()
-	c.Writer.Flush()
-}
-
-func (e *edge) tell(c *gin.Context, user, text string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), tellWithin)
-	defer cancel()
-	if err := e.Slack.Direct(ctx, user, world.Notice{Lines: []string{text}}); err != nil {
-		e.logger(c).Warn("who pressed a button was not told", "error", err)
-	}
-}
-
-// pressed does what a button asks for and returns what to say; nothing where
-// the button is not ours to answer. A message is read by many and stays for
-// long: who acts is who pressed, and how things stand is read anew
-// (threats.md E12).
-func (e *edge) pressed(ctx context.Context, c *gin.Context, p Press) string {
-	if !slices.Contains([]string{actionGet, actionDrop}, p.ActionID) {
-		return ""
-	}
-	id, err := grants.ParseID(p.Value)
-	if err != nil {
-		return err.Error()
-	}
-	who, err := e.slackPerson(ctx, p.TeamID, p.UserID)
-	if err != nil {
-		return e.excuse(ctx, c, err)
-	}
-	if p.ActionID == actionGet {
-		// The credential goes to whoever proves who they are, never to
-		// where a button was pressed (threats.md E10).
-		return "To take the credential run: tac access get " + string(id)
-	}
-	v, err := e.Bot.Drop(ctx, who, id)
-	return e.either(ctx, c, func() string { return endedText(v) }, err)
 }
 
 // slackEvent proves to Slack that this address is ours, and thanks for the

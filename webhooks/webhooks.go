@@ -2,8 +2,11 @@
 // from GitHub, from Slack and from people's command lines.
 //
 //	github.go      GitHub's events: verified, then only a hint where to look
-//	slack.go       slash commands and buttons; chattext.go: what they answer
+//	slack.go       slash commands; press.go: buttons and forms;
+//	               chattext.go: what people are told there
 //	api.go         the JSON interface, described by openapi.json
+//	answer.go      of it, what people answer to requests, and extensions;
+//	               me.go: what they do about themselves
 //	body.go        the strict reader of its bodies
 //	refusal.go     which refusal is which status
 //	middleware.go  what holds for every request: ids, headers, limits, logs
@@ -22,6 +25,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,15 +43,27 @@ type Bot interface {
 	Claim(ctx context.Context, who grants.Principal, id grants.ID, a bot.ClaimAsk) (*world.Credential, bot.View, error)
 	Drop(ctx context.Context, who grants.Principal, id grants.ID) (bot.View, error)
 	Revoke(ctx context.Context, who grants.Principal, id grants.ID, reason string) (bot.View, error)
+	// Approve and Deny submit a review on GitHub as who, on the commit that
+	// they were shown.
+	Approve(ctx context.Context, who grants.Principal, id grants.ID, a bot.AnswerAsk) (bot.View, error)
+	Deny(ctx context.Context, who grants.Principal, id grants.ID, a bot.AnswerAsk) (bot.View, error)
+	// Extend asks for a grant to last longer; without a duration, by what
+	// its policy adds at once.
+	Extend(ctx context.Context, who grants.Principal, id grants.ID, a bot.ExtendAsk) (bot.Answer, error)
 	List(ctx context.Context, who grants.Principal) ([]bot.View, error)
 	Show(ctx context.Context, who grants.Principal, id grants.ID) (bot.View, error)
 	Explain(ctx context.Context, who grants.Principal, id grants.ID) (bot.Explanation, error)
 	// PersonOfChat returns the person behind a chat user id, from the
 	// reviewed People document.
 	PersonOfChat(ctx context.Context, user string) (grants.Principal, error)
-	// WakePull and WakeMain ask for a look, soon. They never wait.
+	// LinkCode returns a code that proves, typed where somebody is signed in
+	// to tac, that a chat account is theirs, and until when it does.
+	LinkCode(ctx context.Context, team, user string) (code string, until time.Time, err error)
+	Personal
+	// WakePull, WakeMain and WakeAll ask for a look, soon. They never wait.
 	WakePull(number int)
 	WakeMain()
+	WakeAll()
 }
 
 // Identity proves whose token it is.
@@ -179,11 +195,15 @@ func (e *edge) routes(r *gin.Engine) {
 	api.GET("/openapi.json", description)
 	api.GET("/login", e.login)
 	api.GET("/whoami", e.as(e.whoami))
+	e.aboutMe(api)
 	api.POST("/requests", e.as(e.request))
 	api.GET("/grants", e.as(e.list))
 	api.GET("/grants/:id", e.as(e.show))
 	api.GET("/grants/:id/explanation", e.as(e.explain))
 	api.POST("/grants/:id/claim", e.as(e.claim))
+	api.POST("/grants/:id/approve", e.as(e.approve))
+	api.POST("/grants/:id/deny", e.as(e.deny))
+	api.POST("/grants/:id/extend", e.as(e.extend))
 	api.POST("/grants/:id/drop", e.ending(e.drop))
 	api.POST("/grants/:id/revoke", e.ending(e.revoke))
 }

@@ -22,6 +22,8 @@ import (
 
 const (
 	anID       = grants.ID("20261122-k3v9q2m4tz")
+	anotherID  = grants.ID("20261122-e3v9q2m4tz")
+	aHead      = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 	secretText = "canary-webhook-secret"
 	aliceToken = "ghu_canary-alice"
 	botUser    = int64(4242)
@@ -38,6 +40,8 @@ var (
 // fakeBot answers as it is told and remembers what it was asked. Requests are
 // kept by key, as the bot keeps them in Vault.
 type fakeBot struct {
+	fakePersonal // me_test.go
+
 	err        error // of every call
 	decision   policies.Decision
 	view       bot.View
@@ -46,9 +50,13 @@ type fakeBot struct {
 
 	asks     []bot.Ask
 	claims   []bot.ClaimAsk
+	answers  []bot.AnswerAsk
+	extends  []bot.ExtendAsk
+	onAnswer func(context.Context)
 	calls    []string
 	pulls    []int
 	mains    int
+	alls     int
 	stored   map[string]bool
 	wait     bool // until the caller gives up
 	claimCtx func(context.Context)
@@ -99,6 +107,35 @@ func (f *fakeBot) Revoke(_ context.Context, who grants.Principal, id grants.ID, 
 	return f.view, f.err
 }
 
+func (f *fakeBot) Approve(ctx context.Context, who grants.Principal, id grants.ID, a bot.AnswerAsk) (bot.View, error) {
+	f.answers = append(f.answers, a)
+	f.note("approve", who, id)
+	if f.onAnswer != nil {
+		f.onAnswer(ctx)
+	}
+	return f.view, f.err
+}
+
+func (f *fakeBot) Deny(_ context.Context, who grants.Principal, id grants.ID, a bot.AnswerAsk) (bot.View, error) {
+	f.answers = append(f.answers, a)
+	f.note("deny", who, id)
+	return f.view, f.err
+}
+
+func (f *fakeBot) Extend(_ context.Context, who grants.Principal, id grants.ID, a bot.ExtendAsk) (bot.Answer, error) {
+	f.extends = append(f.extends, a)
+	f.note("extend", who, id)
+	if f.err != nil {
+		return bot.Answer{}, f.err
+	}
+	return bot.Answer{ID: anotherID, Decision: f.decision}, nil
+}
+
+func (f *fakeBot) LinkCode(_ context.Context, team, user string) (string, time.Time, error) {
+	f.calls = append(f.calls, "link code for "+team+" "+user)
+	return "canary-code", time.Date(2026, 11, 22, 16, 10, 0, 0, time.UTC), f.err
+}
+
 func (f *fakeBot) List(context.Context, grants.Principal) ([]bot.View, error) { return f.views, f.err }
 
 func (f *fakeBot) Show(_ context.Context, who grants.Principal, id grants.ID) (bot.View, error) {
@@ -123,6 +160,7 @@ func (f *fakeBot) PersonOfChat(_ context.Context, user string) (grants.Principal
 
 func (f *fakeBot) WakePull(number int) { f.pulls = append(f.pulls, number) }
 func (f *fakeBot) WakeMain()           { f.mains++ }
+func (f *fakeBot) WakeAll()            { f.alls++ }
 
 // fakeIdentity knows one token.
 type fakeIdentity struct {
@@ -324,7 +362,7 @@ func TestAddressesThatAreNotThereAreRefusedInJSON(t *testing.T) {
 	}{
 		{"GET", "/nowhere", 404, bot.CodeNotFound},
 		{"GET", "/api/v1/grants/", 404, bot.CodeNotFound}, // no redirect that drops the token
-		{"POST", "/api/v1/grants/20261122-k3v9q2m4tz/extend", 404, bot.CodeNotFound},
+		{"POST", "/api/v1/grants/20261122-k3v9q2m4tz/delete", 404, bot.CodeNotFound},
 		{"DELETE", "/api/v1/grants", 405, codeMethod},
 		{"GET", "/webhooks/github", 405, codeMethod},
 	} {
@@ -391,6 +429,8 @@ func TestNoSecretReachesLogsOrOtherAnswers(t *testing.T) {
 	send(h.do(delivery("push", "1", pushEvent("main"))))
 	send(h.slackSend("commands", "signed", "canary-slack-body", "list"))
 	send(h.slackSend("commands", "forged", "canary-slack-body", "list"))
+	send(h.call("POST", "/api/v1/grants/"+string(anID)+"/approve", `{"head":"`+aHead+`"}`))
+	send(h.call("POST", "/api/v1/grants/"+string(anID)+"/deny", `{"head":"canary-head","reason":"x"}`))
 	h.identity.err = errors.New("get user: 502")
 	send(h.call("GET", "/api/v1/whoami", ""))
 	h.identity.err = nil

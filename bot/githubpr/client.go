@@ -1,6 +1,6 @@
 // Package githubpr is the forge of the bot: pull requests, reviews, check
-// runs and teams of one grants repository on GitHub, and who a person's token
-// belongs to. It translates and holds no rules.
+// runs, issues and teams of one grants repository on GitHub, and who a person's
+// token belongs to. It translates and holds no rules.
 //
 // # What it promises
 //
@@ -15,6 +15,9 @@
 // Once GitHub has said that a limit is used up, nothing more is sent until
 // the time it named, and callers get RateLimited at once: to go on asking may
 // get the App banned.
+//
+// Whatever is done in a person's name is done with that person's own token,
+// for that one call: see Review. All else is done by our App.
 //
 // No token, JWT or key is part of any error. Redirects are never followed:
 // the transport would show its token to wherever they lead.
@@ -44,6 +47,7 @@ import (
 // Config says which repository, and who we are there.
 type Config struct {
 	APIURL string // empty: https://api.github.com; with or without a slash at the end
+	URL    string // of the site, where tokens are refreshed; empty: https://github.com
 	Owner  string // of the grants repository
 	Repo   string
 	Branch string // the default branch, "main"
@@ -77,15 +81,17 @@ var hashForm = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
 // the bot's Forge and is safe for concurrent use.
 type Client struct {
 	cfg      Config
-	api      *github.Client // as the installation
-	app      *github.Client // as the App itself, by JWT
-	identity *github.Client // by client id and secret
+	api      *github.Client    // as the installation
+	app      *github.Client    // as the App itself, by JWT
+	identity *github.Client    // by client id and secret
+	site     *http.Client      // GitHub beside its API, where tokens are refreshed
+	people   http.RoundTripper // what calls in people's own names go over
 	tokens   *tokens
 	clock    *forgeClock
 	proved   *proofs
 
 	place kept[place]
-	bot   kept[int64]
+	bot   kept[account]
 }
 
 // place is the account that our App is installed on.
@@ -117,9 +123,11 @@ func New(cfg Config) (*Client, error) {
 		Username: cfg.ClientID, Password: cfg.ClientSecret.Reveal(),
 		Transport: &wire{next: base, clock: c.clock},
 	}
+	c.people = newBase()
 	c.api = cfg.client(newETags(c.tokens))
 	c.app = cfg.client(byJWT)
 	c.identity = cfg.client(bySecret)
+	c.site = newSite(&wire{next: base, clock: c.clock})
 	return c, nil
 }
 
@@ -177,6 +185,7 @@ func (c *Client) newInstallation(ctx context.Context) (*ghinstallation.Transport
 		Contents:     github.String("write"),
 		PullRequests: github.String("write"),
 		Checks:       github.String("write"),
+		Issues:       github.String("write"),
 		Metadata:     github.String("read"),
 	}
 	if at.organisation { // a person's account cannot grant it: asking would be refused
@@ -232,26 +241,38 @@ func (c *Client) Token(ctx context.Context) (world.Secret, error) {
 	return world.NewSecret(token), nil
 }
 
+// account is the account under which our App acts.
+type account struct {
+	id    int64
+	login string
+}
+
 // Bot returns the numeric user id under which our App acts. It is asked for
 // once.
 func (c *Client) Bot(ctx context.Context) (int64, error) {
-	return c.bot.get(func() (int64, error) {
+	bot, err := c.ownAccount(ctx)
+	return bot.id, err
+}
+
+func (c *Client) ownAccount(ctx context.Context) (account, error) {
+	return c.bot.get(func() (account, error) {
 		const doing = "find the App's own account"
 		app, _, err := c.app.Apps.Get(ctx, "")
 		if err != nil {
-			return 0, c.failed(doing, err)
+			return account{}, c.failed(doing, err)
 		}
 		if !isName(app.GetSlug()) {
-			return 0, fmt.Errorf("%s: the App has no name", doing)
+			return account{}, fmt.Errorf("%s: the App has no name", doing)
 		}
-		u, _, err := c.api.Users.Get(ctx, app.GetSlug()+"[bot]")
+		login := app.GetSlug() + "[bot]"
+		u, _, err := c.api.Users.Get(ctx, login)
 		if err != nil {
-			return 0, c.failed(doing, err)
+			return account{}, c.failed(doing, err)
 		}
 		if u.GetID() <= 0 || u.GetType() != "Bot" {
-			return 0, fmt.Errorf("%s: %s[bot] is not a bot's account", doing, app.GetSlug())
+			return account{}, fmt.Errorf("%s: %s is not a bot's account", doing, login)
 		}
-		return u.GetID(), nil
+		return account{u.GetID(), login}, nil
 	})
 }
 

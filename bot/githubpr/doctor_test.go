@@ -28,7 +28,7 @@ func wellSetUp() *reading {
 		panic("the test's own JSON")
 	}
 	permissions := func() map[string]string {
-		return map[string]string{"contents": "write", "pull_requests": "write", "checks": "write", "metadata": "read", "members": "read"}
+		return map[string]string{"contents": "write", "pull_requests": "write", "checks": "write", "issues": "write", "metadata": "read", "members": "read"}
 	}
 	return &reading{
 		cfg:       Config{APIURL: PublicAPI, Owner: "acme", Repo: "access", Branch: "main", AppID: 4711, InstallationID: 8001},
@@ -49,7 +49,7 @@ func wellSetUp() *reading {
 }
 
 func app4711(permissions map[string]string) app {
-	return app{ID: 4711, Slug: "tac", Permissions: permissions, Events: []string{"push", "pull_request", "pull_request_review", "check_run"}}
+	return app{ID: 4711, Slug: "tac", Permissions: permissions, Events: []string{"push", "pull_request", "pull_request_review", "check_run", "membership", "organization", "team"}}
 }
 
 func TestEachWrongSetUpIsNamedWithItsMend(t *testing.T) {
@@ -84,7 +84,7 @@ func TestEachWrongSetUpIsNamedWithItsMend(t *testing.T) {
 		"a wrong key":                    {func(r *reading) { r.appErr = &answerError{status: 401} }, world.Problem, "does not know this App", "app_id"},
 		"another installation":           {func(r *reading) { r.cfg.InstallationID = 1 }, world.Problem, "names the installation 1", "installation_id: 8001"},
 		"no answer":                      {func(r *reading) { r.appErr = errors.New("connection refused") }, world.Problem, "no answer", "api_url"},
-		"events not subscribed to":       {func(r *reading) { r.app.Events = []string{"push"} }, world.Problem, "hears nothing of check_run, pull_request, pull_request_review", "subscribe to"},
+		"events not subscribed to":       {func(r *reading) { r.app.Events = []string{"push"} }, world.Problem, "hears nothing of check_run, membership, organization, pull_request, pull_request_review, team", "subscribe to"},
 		"a webhook elsewhere":            {func(r *reading) { r.hook.URL = "https://old.test/" }, world.Problem, "to https://old.test/", "webhook URL https://tac.test"},
 		"a webhook that trusts anybody":  {func(r *reading) { r.hook.InsecureSSL = "1" }, world.Problem, "does not verify", "SSL"},
 		"another default branch":         {func(r *reading) { r.repo.DefaultBranch = "master" }, world.Problem, "the default branch is master", "branch: master"},

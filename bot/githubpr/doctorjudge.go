@@ -13,11 +13,11 @@ import (
 // wantedPermissions is exactly what the App may do (threats.md 1.2). What
 // more it could do, whoever steals its key could do.
 var wantedPermissions = map[string]string{
-	"contents": "write", "pull_requests": "write", "checks": "write", "metadata": "read", "members": "read",
+	"contents": "write", "pull_requests": "write", "checks": "write", "issues": "write", "metadata": "read", "members": "read",
 }
 
 // wantedEvents only say where to look: without them everything takes longer.
-var wantedEvents = []string{"check_run", "pull_request", "pull_request_review", "push"}
+var wantedEvents = []string{"check_run", "membership", "organization", "pull_request", "pull_request_review", "push", "team"}
 
 func (r *reading) judge() []world.Finding {
 	f := &world.Findings{Area: "github"}

@@ -26,10 +26,6 @@ func (e *RateLimited) Error() string {
 	return "github's rate limit is used up until " + e.Until.UTC().Format(time.RFC3339)
 }
 
-// ErrNotOurToken says that a token does not prove who its bearer is to us.
-// Its text is meant for that person.
-var ErrNotOurToken = errors.New("this is not a token that was made by signing in to tac; run `tac login`, then try again")
-
 // answerError is a refusal by GitHub, in its own words. Errors of the
 // libraries stop here: they carry requests, and these carry tokens.
 type answerError struct {

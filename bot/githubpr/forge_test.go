@@ -28,7 +28,12 @@ var _ interface {
 	Open(ctx context.Context, p world.NewPull) (world.Pull, error)
 	Describe(ctx context.Context, number int, body string) error
 	Check(ctx context.Context, id int64, c world.Check) (int64, error)
+	Passed(ctx context.Context, head string) (bool, error)
 	AskReview(ctx context.Context, number int, logins []string) error
+	Review(ctx context.Context, token world.Secret, r world.NewReview) (id int64, err error)
+	Suggestions(ctx context.Context, number int) ([]world.Suggestion, error)
+	OpenIssue(ctx context.Context, i world.NewIssue) (world.Issue, error)
+	Issue(ctx context.Context, number int) (world.Issue, error)
 	Merge(ctx context.Context, number int, head, subject, message string) (commit string, err error)
 	Close(ctx context.Context, number int, comment string) error
 	Team(ctx context.Context, ref policies.TeamRef) (policies.Team, error)

@@ -13,6 +13,19 @@ import (
 	"github.com/tigeraccess/tac/grants/world"
 )
 
+// ErrNotOurToken says that a token does not prove who its bearer is to us.
+// Its text is meant for that person. To the bot it is world.ErrNotOurs.
+var ErrNotOurToken error = notOurToken{}
+
+type notOurToken struct{}
+
+func (notOurToken) Error() string {
+	return "this is not a token that was made by signing in to tac; run `tac login`, then try again"
+}
+
+// Is makes the port's own error of it.
+func (notOurToken) Is(target error) bool { return target == world.ErrNotOurs }
+
 // Only user tokens of GitHub Apps begin like this. Anything else (personal
 // access tokens, tokens of OAuth apps, installation tokens) is refused here
 // and is not shown to anybody, GitHub included.
@@ -44,7 +57,10 @@ func (c *Client) User(ctx context.Context, userToken world.Secret) (grants.Princ
 		return grants.Principal{}, errors.New(doing + ": the App's client id and secret are not configured")
 	}
 	key := sha256.Sum256([]byte(token))
-	if who, ok := c.proved.get(key); ok {
+	switch who, known := c.proved.get(key); {
+	case known && who.ID == 0:
+		return grants.Principal{}, ErrNotOurToken
+	case known:
 		return who, nil
 	}
 	asked := c.cfg.Now()
@@ -71,10 +87,12 @@ func (c *Client) User(ctx context.Context, userToken world.Secret) (grants.Princ
 // asking anybody. It is for ending access while GitHub does not answer, and
 // for nothing else: the token may have been revoked since.
 func (c *Client) Recent(userToken world.Secret) (grants.Principal, bool) {
-	return c.proved.within(sha256.Sum256([]byte(userToken.Reveal())), recentLife)
+	who, known := c.proved.within(sha256.Sum256([]byte(userToken.Reveal())), recentLife)
+	return who, known && who.ID > 0
 }
 
-// proofs remembers for a while whose tokens have been proved.
+// proofs remembers for a while whose tokens have been proved, and which ones
+// we revoked: those are nobody's.
 type proofs struct {
 	now func() time.Time
 
@@ -113,11 +131,26 @@ func (p *proofs) within(key [sha256.Size]byte, life time.Duration) (grants.Princ
 	return found.who, true
 }
 
-// put keeps a proof where there is room: to be without one costs a call.
+// put keeps a proof where there is room: to be without one costs a call. A
+// proof that was asked for before its token was revoked comes too late.
 func (p *proofs) put(key [sha256.Size]byte, made proof) {
-	now := p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if old, ok := p.known[key]; !ok || old.who.ID > 0 || !old.fresh(p.now(), proofLife) {
+		p.keep(key, made)
+	}
+}
+
+// kill forgets whose token it was, for good: it was revoked.
+func (p *proofs) kill(key [sha256.Size]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, key)
+	p.keep(key, proof{at: p.now()})
+}
+
+func (p *proofs) keep(key [sha256.Size]byte, made proof) {
+	now := p.now()
 	if len(p.known) >= maxProofs {
 		for k, old := range p.known {
 			if !old.fresh(now, proofLife) {

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -128,30 +127,28 @@ func TestTheTokenIsGoodForOneRepositoryOnly(t *testing.T) {
 	f := newForge(t)
 	_, err := f.AddRepo("acme", "secrets", "main")
 	must(t, err)
+	f.app.Permissions["administration"] = "read" // more than it should have
+	f.on, err = f.Install(f.app, "acme", 78)
+	must(t, err)
 	token, err := f.client().Token(t.Context())
 	must(t, err)
-	status := func(method, path string) int {
+	status := func(path string) int {
 		t.Helper()
-		var body io.Reader
-		if method != http.MethodGet {
-			body = strings.NewReader(`{"title":"t"}`)
-		}
-		req, err := http.NewRequestWithContext(t.Context(), method, f.URL()+path, body)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.URL()+path, nil)
 		must(t, err)
-		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Authorization", "Bearer "+token.Reveal())
 		resp, err := http.DefaultClient.Do(req)
 		must(t, err)
 		resp.Body.Close()
 		return resp.StatusCode
 	}
-	if s := status("GET", "/repos/acme/grants"); s != 200 {
+	if s := status("/repos/acme/grants"); s != 200 {
 		t.Errorf("our own repository: %d", s)
 	}
-	if s := status("GET", "/repos/acme/secrets"); s != 404 {
+	if s := status("/repos/acme/secrets"); s != 404 {
 		t.Errorf("another repository: %d", s)
 	}
-	if s := status("POST", "/repos/acme/grants/issues"); s != 403 {
+	if s := status("/repos/acme/grants/actions/permissions/workflow"); s != 403 {
 		t.Errorf("a right that the App has and the bot does not need: %d", s)
 	}
 }

@@ -27,6 +27,7 @@ type repository interface {
 	History(ctx context.Context, from, to string) ([]world.Commit, error)
 	Proposal(ctx context.Context, pull int, head string) (world.Proposal, error)
 	Propose(ctx context.Context, p world.NewBranch) (head string, err error)
+	Amend(ctx context.Context, a world.Amendment) (head string, err error)
 	Remove(ctx context.Context, tip string, paths []string, message string, at time.Time) (commit string, err error)
 }
 

@@ -9,6 +9,7 @@
 //   - history.go: History and Proposal, the two questions about commits;
 //   - tree.go: walks over trees, which skip what has the same hash;
 //   - write.go: Propose and Remove, each one commit and one request;
+//   - amend.go: Amend, one more commit on a proposal's branch;
 //   - object.go: our own reader of commits and trees. It is strict where git
 //     is lenient: a tree that two programs could read differently is an error;
 //   - pack.go: packs, unpacked within a budget and taken over only when

@@ -73,7 +73,7 @@ func (s *Store) addition(p world.NewBranch) (plumbing.Hash, *memory.Storage, err
 	if err != nil {
 		return plumbing.ZeroHash, nil, err
 	}
-	tree, err := b.with(base.tree, strings.Split(p.Path, "/"), blob)
+	tree, err := b.with(base.tree, strings.Split(p.Path, "/"), blob, adds)
 	if err != nil {
 		return plumbing.ZeroHash, nil, err
 	}
@@ -197,8 +197,17 @@ func (s *Store) commitOn(b builder, parent string, tree plumbing.Hash, message s
 		tree, parent, who, who, strings.TrimRight(message, "\n")))
 }
 
-// with returns tree with the blob added at the path. The zero tree is empty.
-func (b builder) with(tree plumbing.Hash, path []string, blob plumbing.Hash) (plumbing.Hash, error) {
+// intent is what a commit does with a file. There is no third: neither may
+// turn into the other because somebody else was quicker.
+type intent int
+
+const (
+	adds     intent = iota // the file must not be there
+	replaces               // a plain file must be there, with other content
+)
+
+// with returns tree with the blob at the path. The zero tree is empty.
+func (b builder) with(tree plumbing.Hash, path []string, blob plumbing.Hash, does intent) (plumbing.Hash, error) {
 	name := path[0]
 	if !isFileName(name) {
 		return plumbing.ZeroHash, fmt.Errorf("%.100q is not a file name", name)
@@ -212,20 +221,40 @@ func (b builder) with(tree plumbing.Hash, path []string, blob plumbing.Hash) (pl
 	}
 	there, exists := named(entries, name)
 	if len(path) == 1 {
-		if exists {
-			return plumbing.ZeroHash, fmt.Errorf("%q exists already", name)
+		if err := does.fits(there, exists, blob); err != nil {
+			return plumbing.ZeroHash, err
 		}
-		entries = append(entries, treeEntry{name: name, mode: world.PlainFile, hash: blob})
-		return b.make(plumbing.TreeObject, encodeTree(entries))
+		file := treeEntry{name: name, mode: world.PlainFile, hash: blob}
+		return b.make(plumbing.TreeObject, encodeTree(replaced(entries, file)))
 	}
-	if exists && !there.isDir() {
+	switch {
+	case !exists && does == replaces:
+		return plumbing.ZeroHash, fmt.Errorf("%q is not there", name)
+	case exists && !there.isDir():
 		return plumbing.ZeroHash, fmt.Errorf("%q is in the way: it is not a directory", name)
 	}
-	sub, err := b.with(there.hash, path[1:], blob)
+	sub, err := b.with(there.hash, path[1:], blob, does)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
 	return b.make(plumbing.TreeObject, encodeTree(replaced(entries, treeEntry{name: name, mode: kindDir, hash: sub})))
+}
+
+// fits reports whether the blob may come to where there is.
+func (does intent) fits(there treeEntry, exists bool, blob plumbing.Hash) error {
+	switch {
+	case does == adds && exists:
+		return fmt.Errorf("%q exists already", there.name)
+	case does == adds:
+		return nil
+	case !exists:
+		return errors.New("there is no such file to replace")
+	case there.mode != world.PlainFile:
+		return fmt.Errorf("%q is no plain file", there.name)
+	case there.hash == blob:
+		return fmt.Errorf("%q says that already", there.name)
+	}
+	return nil
 }
 
 // replaced returns entries with e in the place of the entry of its name.

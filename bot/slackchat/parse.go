@@ -16,22 +16,26 @@ import (
 // Command is what somebody asked for with /tac. Fields that the command does
 // not have are zero; those that are set hold what package grants accepts.
 type Command struct {
-	Name     string // request, list, show, drop, revoke, extend or help
-	Resource string
-	Duration time.Duration
-	Reason   string // of a request, may be empty: whether it must not is for policy to say
-	Ticket   string
-	Start    time.Time // zero: at once
-	ID       grants.ID
+	Name       string // request, list, show, drop, revoke, extend, link or help
+	Resource   string
+	Duration   time.Duration
+	Reason     string // of a request, may be empty: whether it must not is for policy to say
+	Ticket     string
+	Start      time.Time // zero: at once
+	BreakGlass bool
+	ID         grants.ID
 }
 
 // Help says what can be typed.
-const Help = `/tac request RESOURCE DURATION "REASON" [TICKET] [--start TIME]: ask for access
+const Help = `/tac request RESOURCE DURATION "REASON" [TICKET] [--start TIME] [--break-glass]: ask for access
 /tac list: what you hold, and what waits for you
 /tac show ID: one grant and why it was decided so
+/tac extend ID DURATION: ask for your access to last longer by that much
 /tac drop ID: give access back before its end
 /tac revoke ID REASON: end somebody's access
+/tac link: prove that this Slack account is yours
 /tac help: this list
+--break-glass is for emergencies: it sounds the alarm, and somebody looks at it afterwards.
 Example: /tac request postgres-prod 2h "Deploy hotfix" INC-789`
 
 // mostText bounds, in bytes, what is looked at.
@@ -50,10 +54,11 @@ var commands = map[string]func(*scanner) (Command, error){
 	"revoke":  (*scanner).revoke,
 	"extend":  (*scanner).extend,
 	"list":    func(s *scanner) (Command, error) { return Command{}, s.end("/tac list") },
+	"link":    func(s *scanner) (Command, error) { return Command{}, s.end("/tac link") },
 	"help":    func(*scanner) (Command, error) { return Command{}, nil },
 }
 
-var commandNames = []string{"request", "list", "show", "drop", "revoke", "extend", "help"}
+var commandNames = []string{"request", "list", "show", "drop", "revoke", "extend", "link", "help"}
 
 // ParseCommand reads what was typed after /tac; nothing means help. It takes
 // what phones make of it: typographic quotes, dashes for --, blanks of any
@@ -68,6 +73,9 @@ func ParseCommand(text string) (Command, error) {
 	name := lower(word)
 	if name == "" {
 		name = "help"
+	}
+	if how, ok := elsewhere[name]; ok {
+		return Command{}, errors.New(how)
 	}
 	parse, ok := commands[name]
 	if !ok {
@@ -84,6 +92,13 @@ func ParseCommand(text string) (Command, error) {
 	return c, nil
 }
 
+// elsewhere is what people look for here and is said in other places: an
+// answer is about what somebody was shown, and nothing is shown here.
+var elsewhere = map[string]string{
+	"approve": "There is no /tac approve: approve by the button of the message, with tac access approve ID, or on the pull request.",
+	"deny":    `There is no /tac deny: deny by the button of the message, with tac access deny ID --reason "...", or on the pull request.`,
+}
+
 func usageOf(name string) string {
 	switch name {
 	case "request":
@@ -97,6 +112,9 @@ func usageOf(name string) string {
 	}
 	return name
 }
+
+// breakGlass is the flag that takes no value.
+const breakGlass = "break-glass"
 
 // wrong is an error for the person who typed.
 func wrong(example, format string, args ...any) error {
@@ -113,7 +131,7 @@ func (s *scanner) request() (Command, error) {
 	var unquoted []string
 	positional := []string{"resource", "duration", "reason", "ticket"}
 	for s.more() {
-		flag, value, found, err := s.flag("resource", "duration", "reason", "ticket", "start")
+		flag, value, found, err := s.flag("resource", "duration", "reason", "ticket", "start", breakGlass)
 		if err != nil {
 			return Command{}, err
 		}
@@ -186,6 +204,7 @@ func convert(raw map[string]string) (c Command, err error) {
 			return c, wrong(example, "%v; if it belongs to the reason, put the whole reason in quotes", err)
 		}
 	}
+	c.BreakGlass = has(raw, breakGlass)
 	if has(raw, "start") {
 		c.Start, err = startTime(raw["start"])
 	}
@@ -225,12 +244,21 @@ func (s *scanner) onlyID(example string) (c Command, err error) {
 
 func (s *scanner) extend() (c Command, err error) {
 	const example = "/tac extend " + exampleID + " 1h"
+	if s.more() {
+		first, _, _ := strings.Cut(s.rest, " ")
+		if _, swapped := grants.ParseDuration(lower(first)); swapped == nil {
+			return c, wrong(example, "the ID comes first, then the length")
+		}
+	}
 	if c.ID, err = s.id(example); err != nil {
 		return c, err
 	}
 	word := s.word()
 	if word == "" {
 		return c, wrong(example, "say by how much")
+	}
+	if strings.Contains(word, "duration") {
+		return c, wrong(example, "the length follows the ID")
 	}
 	if c.Duration, err = duration(word); err != nil {
 		return c, wrong(example, "%v", err)
@@ -323,6 +351,12 @@ func (s *scanner) flag(known ...string) (name, value string, found bool, err err
 		return "", "", false, wrong(exampleRequest, "there is no %.40q here%s", "--"+typed, hint)
 	}
 	s.rest = s.rest[len(word)-len(bare)+len(typed):]
+	if name == breakGlass {
+		if assigned {
+			err = wrong(exampleRequest+" --break-glass", "--break-glass takes no value; it is there or not")
+		}
+		return name, "", err == nil, err
+	}
 	if assigned {
 		s.rest = s.rest[len("="):]
 	}

@@ -18,6 +18,8 @@ func TestParseCommandReadsWhatPeopleType(t *testing.T) {
 	}
 	scheduled := request("Deploy", "INC-789")
 	scheduled.Start = time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC)
+	emergency := request("db is down", "INC-789")
+	emergency.BreakGlass = true
 	for _, tc := range []struct {
 		claim, text string
 		want        Command
@@ -27,6 +29,7 @@ func TestParseCommandReadsWhatPeopleType(t *testing.T) {
 		{"help takes no notice of the rest", "help me", Command{Name: "help"}},
 		{"list", "list", Command{Name: "list"}},
 		{"a phone's capital", "List ", Command{Name: "list"}},
+		{"link", "link", Command{Name: "link"}},
 		{"show", "show 20261122-k3v9q2m4tz", Command{Name: "show", ID: anID}},
 		{"an id pasted as code", "drop `20261122-K3V9Q2M4TZ`", Command{Name: "drop", ID: anID}},
 		{"extend", "extend 20261122-k3v9q2m4tz 1h30m", Command{Name: "extend", ID: anID, Duration: 90 * time.Minute}},
@@ -58,6 +61,10 @@ func TestParseCommandReadsWhatPeopleType(t *testing.T) {
 		{"an empty reason, likewise", `request postgres-prod 2h "" INC-789`, request("", "INC-789")},
 		{"a start", `request postgres-prod 2h Deploy --ticket INC-789 --start 2026-11-22T18:00Z`, scheduled},
 		{"a start elsewhere", `request postgres-prod 2h --start "2026-11-22T19:00:00+01:00" "Deploy" INC-789`, scheduled},
+		{"breaking the glass", `request postgres-prod 2h "db is down" INC-789 --break-glass`, emergency},
+		{"breaking it in front", `request --break-glass postgres-prod 2h "db is down" INC-789`, emergency},
+		{"breaking it from a phone", "request postgres-prod 2h “db is down” INC-789 —break-glass", emergency},
+		{"breaking it amid a bare reason", "request postgres-prod 2h db --Break-Glass is down --ticket INC-789", emergency},
 	} {
 		t.Run(tc.claim, func(t *testing.T) {
 			got, err := ParseCommand(tc.text)
@@ -72,12 +79,18 @@ func TestParseCommandSaysWhatWouldHaveWorked(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"lst", `there is no command "lst"; did you mean list? Example: /tac list`},
 		{"reqest postgres-prod 2h", `did you mean request? Example: ` + exampleRequest},
-		{"postgres-prod 2h", `there are request, list, show, drop, revoke, extend, help. Example: ` + exampleRequest},
+		{"postgres-prod 2h", `there are request, list, show, drop, revoke, extend, link, help. Example: ` + exampleRequest},
+		{"link 1234", `nothing is expected at "1234". Example: /tac link`},
+		{"request redis-prod 2h x --break-glass=yes", `--break-glass takes no value; it is there or not`},
+		{"request redis-prod 2h x --break-glass --break-glass", `the break-glass is there twice`},
+		{"request redis-prod 2h x --breakglass", `there is no "--breakglass" here; did you mean --break-glass?`},
 		{"list all", `nothing is expected at "all". Example: /tac list`},
 		{"show", `say which grant; /tac list shows yours. Example: /tac show 20261122-k3v9q2m4tz`},
 		{"show 42", `"42" is not a grant id`},
 		{"drop 20261122-k3v9q2m4tz now", `nothing is expected at "now"`},
 		{"extend 20261122-k3v9q2m4tz", `say by how much. Example: /tac extend 20261122-k3v9q2m4tz 1h`},
+		{"extend 1h 20261122-k3v9q2m4tz", `the ID comes first, then the length. Example: /tac extend 20261122-k3v9q2m4tz 1h`},
+		{"extend 20261122-k3v9q2m4tz --duration 1h", `the length follows the ID. Example: /tac extend 20261122-k3v9q2m4tz 1h`},
 		{"extend 20261122-k3v9q2m4tz 30", `add a unit: 30m or 30h. Example: /tac extend`},
 		{"revoke 20261122-k3v9q2m4tz", `say why you end this access; its holder is told. Example: /tac revoke`},
 		{`revoke 20261122-k3v9q2m4tz "left" today`, `nothing is expected at "today"`},
@@ -105,6 +118,17 @@ func TestParseCommandSaysWhatWouldHaveWorked(t *testing.T) {
 		_, err := ParseCommand(tc.text)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), " Example: /tac ") {
 			t.Errorf("ParseCommand(%.60q) says\n%v\nwanted in it\n%s", tc.text, err, tc.want)
+		}
+	}
+}
+
+func TestParseCommandSaysWhereAnswersAreGiven(t *testing.T) {
+	for text, want := range map[string]string{
+		"approve 20261122-k3v9q2m4tz":   "approve by the button of the message, with tac access approve ID, or on the pull request",
+		"Deny 20261122-k3v9q2m4tz what": "deny by the button of the message, with tac access deny ID --reason",
+	} {
+		if _, err := ParseCommand(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseCommand(%q) says\n%v\nwanted in it\n%s", text, err, want)
 		}
 	}
 }

@@ -115,61 +115,73 @@ func ParseSlash(body []byte) (Slash, error) {
 	return s, nil
 }
 
-// Interaction is the press of a button as Slack delivers it. It proves who
-// pressed, and nothing else.
+// Interaction is the press of a button, or a form that was sent, as Slack
+// delivers it. It proves who did so, and nothing else.
 type Interaction struct {
 	// TeamID is the workspace of the person, which in a shared channel can
 	// be another one than the app's.
 	TeamID, UserID  string
-	ActionID, Value string
-	ChannelID       string // empty for a button outside of channels, as on App Home
+	ActionID, Value string // of a form those that it was opened with
+	ChannelID       string // empty for what is outside of channels, as on App Home
 	MessageTS       string // likewise
 	TriggerID       string // the idempotency key: each press has its own
+	Submitted       bool   // it is a form
+	Text            string // what was written into the form
 }
 
-// ParseInteraction reads the body of a verified delivery of a button press.
-// Other interactions, such as submitted forms, are errors.
+// payload is what Slack sends of an interaction.
+type payload struct {
+	Type string `json:"type"`
+	Team struct {
+		ID string `json:"id"`
+	} `json:"team"`
+	User struct {
+		ID     string `json:"id"`
+		TeamID string `json:"team_id"`
+	} `json:"user"`
+	TriggerID string `json:"trigger_id"`
+	Channel   struct {
+		ID string `json:"id"`
+	} `json:"channel"`
+	Container struct {
+		ChannelID string `json:"channel_id"`
+		MessageTS string `json:"message_ts"`
+	} `json:"container"`
+	Actions []struct {
+		ActionID string `json:"action_id"`
+		Value    string `json:"value"`
+	} `json:"actions"`
+	View submission `json:"view"`
+}
+
+// ParseInteraction reads the body of a verified delivery of a button press or
+// of a form of ours. Other interactions are errors.
 func ParseInteraction(body []byte) (Interaction, error) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return Interaction{}, errors.New("interaction: the body is not a form")
 	}
-	var p struct {
-		Type string `json:"type"`
-		Team struct {
-			ID string `json:"id"`
-		} `json:"team"`
-		User struct {
-			ID     string `json:"id"`
-			TeamID string `json:"team_id"`
-		} `json:"user"`
-		TriggerID string `json:"trigger_id"`
-		Channel   struct {
-			ID string `json:"id"`
-		} `json:"channel"`
-		Container struct {
-			ChannelID string `json:"channel_id"`
-			MessageTS string `json:"message_ts"`
-		} `json:"container"`
-		Actions []struct {
-			ActionID string `json:"action_id"`
-			Value    string `json:"value"`
-		} `json:"actions"`
-	}
+	var p payload
 	if err := json.Unmarshal([]byte(form.Get("payload")), &p); err != nil {
 		return Interaction{}, errors.New("interaction: the payload is not JSON of the known form")
 	}
-	if p.Type != "block_actions" {
+	i := Interaction{
+		TeamID: first(p.User.TeamID, p.Team.ID), UserID: p.User.ID, TriggerID: p.TriggerID,
+		ChannelID: first(p.Channel.ID, p.Container.ChannelID), MessageTS: p.Container.MessageTS,
+	}
+	switch p.Type {
+	case "block_actions":
+		if len(p.Actions) == 1 {
+			i.ActionID, i.Value = p.Actions[0].ActionID, p.Actions[0].Value
+		}
+	case "view_submission":
+		i.ActionID, i.Value, i.Submitted = p.View.CallbackID, p.View.PrivateMetadata, true
+		i.Text = p.View.State.Values[fieldBlock][fieldAction].Value
+	default:
 		return Interaction{}, fmt.Errorf("interaction: %.40q is of a kind that nothing here asks for", p.Type)
 	}
-	if len(p.Actions) != 1 || p.Actions[0].ActionID == "" || p.User.ID == "" {
+	if i.ActionID == "" || i.UserID == "" {
 		return Interaction{}, errors.New("interaction: it does not name one person and one button")
-	}
-	i := Interaction{
-		TeamID: first(p.User.TeamID, p.Team.ID), UserID: p.User.ID,
-		ActionID: p.Actions[0].ActionID, Value: p.Actions[0].Value,
-		ChannelID: first(p.Channel.ID, p.Container.ChannelID), MessageTS: p.Container.MessageTS,
-		TriggerID: p.TriggerID,
 	}
 	if i.TeamID == "" {
 		return Interaction{}, errors.New("interaction: it names no workspace")

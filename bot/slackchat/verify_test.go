@@ -144,17 +144,23 @@ func TestParseInteraction(t *testing.T) {
 		{"a button of App Home has no channel",
 			`{"type":"block_actions","team":{"id":"T1"},"user":{"id":"U1"},"container":{"type":"view"},"actions":[{"action_id":"a"}]}`,
 			Interaction{TeamID: "T1", UserID: "U1", ActionID: "a"}},
+		{"a form of ours", `{"type":"view_submission","team":{"id":"T1"},"user":{"id":"U1"},"trigger_id":"9.2","view":{"callback_id":"deny","private_metadata":"v",
+			"state":{"values":{"tac_field":{"tac_text":{"type":"plain_text_input","value":"use the replica"}}}}}}`,
+			Interaction{TeamID: "T1", UserID: "U1", ActionID: "deny", Value: "v", TriggerID: "9.2", Submitted: true, Text: "use the replica"}},
+		{"a form with nothing in it", `{"type":"view_submission","team":{"id":"T1"},"user":{"id":"U1"},"view":{"callback_id":"deny","state":{"values":{"tac_field":{"tac_text":{"value":null}}}}}}`,
+			Interaction{TeamID: "T1", UserID: "U1", ActionID: "deny", Submitted: true}},
 	} {
 		if got, err := ParseInteraction(body(tc.payload)); err != nil || got != tc.want {
 			t.Errorf("%s: ParseInteraction = %+v, %v\nwant %+v", tc.claim, got, err, tc.want)
 		}
 	}
 	for claim, payload := range map[string]string{
-		"nothing": "", "no JSON": "{", "another shape": `[]`, "a form": `{"type":"view_submission"}`,
-		"no action":    `{"type":"block_actions","team":{"id":"T1"},"user":{"id":"U1"},"actions":[]}`,
-		"two actions":  `{"type":"block_actions","team":{"id":"T1"},"user":{"id":"U1"},"actions":[{"action_id":"a"},{"action_id":"b"}]}`,
-		"nobody":       `{"type":"block_actions","team":{"id":"T1"},"user":{},"actions":[{"action_id":"a"}]}`,
-		"no workspace": `{"type":"block_actions","user":{"id":"U1"},"actions":[{"action_id":"a"}]}`,
+		"nothing": "", "no JSON": "{", "another shape": `[]`, "a form of nobody's": `{"type":"view_submission","team":{"id":"T1"},"user":{"id":"U1"},"actions":[{"action_id":"a"}]}`,
+		"a form that was closed": `{"type":"view_closed","team":{"id":"T1"},"user":{"id":"U1"},"view":{"callback_id":"deny"}}`,
+		"no action":              `{"type":"block_actions","team":{"id":"T1"},"user":{"id":"U1"},"actions":[]}`,
+		"two actions":            `{"type":"block_actions","team":{"id":"T1"},"user":{"id":"U1"},"actions":[{"action_id":"a"},{"action_id":"b"}]}`,
+		"nobody":                 `{"type":"block_actions","team":{"id":"T1"},"user":{},"actions":[{"action_id":"a"}]}`,
+		"no workspace":           `{"type":"block_actions","user":{"id":"U1"},"actions":[{"action_id":"a"}]}`,
 	} {
 		if got, err := ParseInteraction(body(payload)); err == nil {
 			t.Errorf("%s: ParseInteraction = %+v", claim, got)

@@ -27,6 +27,9 @@ func fill(t *testing.T, v reflect.Value, n *int64) {
 		for i := range v.NumField() {
 			fill(t, v.Field(i), n)
 		}
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), n)
 	case v.Kind() == reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(t, v.Index(0), n)

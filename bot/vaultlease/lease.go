@@ -22,16 +22,38 @@ const leaseSlack = 5 * time.Second
 // Within the last minute of lease or grant it refuses: Vault once made leases
 // immortal that were renewed in their last second (CVE-2021-32923).
 func (c *Client) Renew(ctx context.Context, r *grants.Record, now time.Time) error {
-	next := *r
-	err := c.renew(ctx, &next, latest(c.now(), now.UTC()))
+	next, now := *r, latest(c.now(), now.UTC())
+	err := c.renew(ctx, &next, now)
 	if err == nil {
 		err = c.PutRecord(ctx, &next)
+		if errors.Is(err, world.ErrLost) {
+			err = errors.Join(err, c.renewAgain(ctx, &next, now))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("renew %s: %w", r.Grant.ID, err)
 	}
 	*r = next
 	return nil
+}
+
+// renewAgain has a lease end with its grant where somebody else wrote the
+// record while we renewed. They may have made the grant shorter and its lease
+// with it, before our call made that one longer again; and by their record
+// nobody would ever look.
+func (c *Client) renewAgain(ctx context.Context, renewed *grants.Record, now time.Time) error {
+	r, err := c.Record(ctx, renewed.Grant.ID)
+	if err != nil {
+		return err
+	}
+	alive := r != nil && (r.State == grants.Issued || r.State == grants.Delivered)
+	if !alive || r.LeaseID != renewed.LeaseID || renewed.LeaseExpires.Sub(r.EndsAt) <= leaseSlack {
+		return nil // what is being ended loses its lease as well
+	}
+	if err := c.renew(ctx, r, latest(c.now(), now)); err != nil {
+		return err
+	}
+	return c.PutRecord(ctx, r)
 }
 
 func (c *Client) renew(ctx context.Context, r *grants.Record, now time.Time) error {

@@ -273,6 +273,29 @@ func TestALeaseInItsLastMinuteIsNotRenewed(t *testing.T) {
 	}
 }
 
+// TestARenewalThatComesLateLeavesTheLeaseAsTheGrantIsNow: an extension was
+// taken back, and its lease with it, while a slow replica still gave it.
+func TestARenewalThatComesLateLeavesTheLeaseAsTheGrantIsNow(t *testing.T) {
+	s := newScene(t)
+	a, b := s.replica("a"), s.replica("b")
+	slow, _ := s.live(a)
+	end := slow.EndsAt
+	slow.Extend("20261122-0000000001", time.Hour)
+	s.must(a.PutRecord(t.Context(), slow))
+	s.vault.Order(sandbox.Fault{Path: "sys/leases/renew", When: sandbox.Pass, Do: func(*http.Request) {
+		r := s.record(b)
+		r.Shorten("20261122-0000000001")
+		s.must(b.PutRecord(t.Context(), r))
+	}})
+	wants(t, a.Renew(t.Context(), slow, s.clock.Now()), world.ErrLost)
+	r := s.record(b)
+	lease, err := s.admin.Sys().Lookup(r.LeaseID)
+	s.must(err)
+	if got := lease.Data["expire_time"]; got != end.Format(time.RFC3339) || !r.LeaseExpires.Equal(end) {
+		t.Errorf("the grant ends %s, its lease %v and by the record %s", end, got, r.LeaseExpires)
+	}
+}
+
 func TestAnIssueAsksForCredsOnceWhateverBecomesOfTheConnection(t *testing.T) {
 	s := newScene(t)
 	a := s.replica("a")

@@ -67,7 +67,27 @@ type storedRequest struct {
 	Why    string      `json:"why,omitempty"`
 	Chat   storedChat  `json:"chat,omitzero"`
 
-	Unasked []string `json:"unasked,omitempty"`
+	Unasked   []string        `json:"unasked,omitempty"`
+	Asked     []storedAsked   `json:"asked,omitempty"`
+	Narrowing storedNarrowing `json:"narrowing,omitzero"`
+	Denial    storedDenial    `json:"denial,omitzero"`
+}
+
+type storedAsked struct {
+	ID       int64     `json:"id"`
+	At       time.Time `json:"at"`
+	Answered bool      `json:"answered,omitempty"`
+}
+
+type storedNarrowing struct {
+	Duration span            `json:"duration"`
+	By       storedPrincipal `json:"by"`
+	Head     string          `json:"head"`
+}
+
+type storedDenial struct {
+	By  storedPrincipal `json:"by"`
+	Why string          `json:"why"`
 }
 
 type storedChat struct {
@@ -96,16 +116,19 @@ type storedRecord struct {
 	Phase string      `json:"phase"`
 	Grant storedGrant `json:"grant"`
 
-	Commit     string           `json:"commit,omitempty"`
-	Blob       string           `json:"blob,omitempty"`
-	Pull       int              `json:"pull,omitempty"`
-	Rule       string           `json:"rule,omitempty"`
-	Approvers  []storedApprover `json:"approvers,omitempty"`
-	Target     storedTarget     `json:"target"`
-	StartsAt   time.Time        `json:"starts_at,omitzero"`
-	EndsAt     time.Time        `json:"ends_at,omitzero"`
-	TokenUntil time.Time        `json:"token_until,omitzero"`
-	Started    bool             `json:"started,omitempty"`
+	Commit     string            `json:"commit,omitempty"`
+	Blob       string            `json:"blob,omitempty"`
+	Pull       int               `json:"pull,omitempty"`
+	Rule       string            `json:"rule,omitempty"`
+	Approvers  []storedApprover  `json:"approvers,omitempty"`
+	Target     storedTarget      `json:"target"`
+	StartsAt   time.Time         `json:"starts_at,omitzero"`
+	EndsAt     time.Time         `json:"ends_at,omitzero"`
+	TokenUntil time.Time         `json:"token_until,omitzero"`
+	Started    bool              `json:"started,omitempty"`
+	Extensions []storedExtension `json:"extensions,omitempty"`
+	Carried    bool              `json:"carried,omitempty"`
+	Aftermath  storedAftermath   `json:"aftermath,omitzero"`
 
 	Gen          int       `json:"gen"`
 	FailedIssues int       `json:"failed_issues,omitempty"`
@@ -133,6 +156,19 @@ type storedRecord struct {
 	EndedAt  time.Time `json:"ended_at,omitzero"`
 }
 
+type storedExtension struct {
+	ID string `json:"id"`
+	By span   `json:"by"`
+}
+
+type storedAftermath struct {
+	Due     time.Time `json:"due"`
+	Issue   int       `json:"issue,omitempty"`
+	Alarmed bool      `json:"alarmed,omitempty"`
+	By      string    `json:"by,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+}
+
 func storeGrant(g grants.Grant) storedGrant {
 	return storedGrant{
 		ID: string(g.ID), Resource: g.Resource, Requester: storedPrincipal(g.Requester),
@@ -152,10 +188,20 @@ func (g storedGrant) grant() grants.Grant {
 }
 
 func storeRequest(r *grants.Request, by string) storedRequest {
-	return storedRequest{
+	s := storedRequest{
 		By: by, Grant: storeGrant(r.Grant), Key: r.Key, Pull: r.Pull, Shown: r.Shown, Body: r.Body, Check: r.Check, Head: r.Head,
 		Closed: string(r.Closed), Who: r.By, Why: r.Why, Chat: storedChat(r.Chat), Unasked: r.Unasked,
 	}
+	for _, a := range r.Asked {
+		s.Asked = append(s.Asked, storedAsked{a.ID, utc(a.At), a.Answered})
+	}
+	if n := r.Narrowing; n != nil {
+		s.Narrowing = storedNarrowing{span(n.Duration), storedPrincipal(n.By), n.Head}
+	}
+	if d := r.Denial; d != nil {
+		s.Denial = storedDenial{storedPrincipal(d.By), d.Why}
+	}
+	return s
 }
 
 func decodeRequest(doc []byte) (*grants.Request, error) {
@@ -163,10 +209,20 @@ func decodeRequest(doc []byte) (*grants.Request, error) {
 	if err := decodeStrictly(doc, &s); err != nil {
 		return nil, err
 	}
-	return &grants.Request{
+	r := &grants.Request{
 		Grant: s.Grant.grant(), Key: s.Key, Pull: s.Pull, Shown: s.Shown, Body: s.Body, Check: s.Check, Head: s.Head,
 		Closed: grants.Outcome(s.Closed), By: s.Who, Why: s.Why, Chat: grants.Chat(s.Chat), Unasked: s.Unasked,
-	}, nil
+	}
+	for _, a := range s.Asked {
+		r.Asked = append(r.Asked, grants.Asked{ID: a.ID, At: utc(a.At), Answered: a.Answered})
+	}
+	if n := s.Narrowing; n != (storedNarrowing{}) {
+		r.Narrowing = &grants.Narrowing{Duration: time.Duration(n.Duration), By: grants.Principal(n.By), Head: n.Head}
+	}
+	if d := s.Denial; d != (storedDenial{}) {
+		r.Denial = &grants.Denial{By: grants.Principal(d.By), Why: d.Why}
+	}
+	return r, nil
 }
 
 func storeRecord(r *grants.Record, by string) storedRecord {
@@ -177,13 +233,17 @@ func storeRecord(r *grants.Record, by string) storedRecord {
 			Engine: r.Target.Engine, Path: r.Target.Path, Policy: r.Target.Policy,
 			Principals: r.Target.Principals, Slice: span(r.Target.Slice),
 		},
-		StartsAt: utc(r.StartsAt), EndsAt: utc(r.EndsAt), TokenUntil: utc(r.TokenUntil), Started: r.Started,
+		StartsAt: utc(r.StartsAt), EndsAt: utc(r.EndsAt), TokenUntil: utc(r.TokenUntil), Started: r.Started, Carried: r.Carried,
 		Gen: r.Gen, FailedIssues: r.FailedIssues, Retiring: r.Retiring, ReservedAt: utc(r.ReservedAt),
 		Nonce: r.Nonce, Cluster: r.Cluster, Accessor: r.Accessor, TokenExpires: utc(r.TokenExpires),
 		IssuedAt: utc(r.IssuedAt), LeaseID: r.LeaseID, LeaseExpires: utc(r.LeaseExpires), LeaseCapped: r.LeaseCapped,
 		WrapAccessor: r.WrapAccessor, WrapExpires: utc(r.WrapExpires), Sent: r.Sent, Username: r.Username, Holder: r.Holder,
 		NotAfter: utc(r.NotAfter), Warned: r.Warned,
 		Outcome: string(r.Outcome), EndedBy: r.EndedBy, EndedWhy: r.EndedWhy, EndedAt: utc(r.EndedAt),
+		Aftermath: storedAftermath{utc(r.Aftermath.Due), r.Aftermath.Issue, r.Aftermath.Alarmed, r.Aftermath.By, utc(r.Aftermath.At)},
+	}
+	for _, e := range r.Extensions {
+		s.Extensions = append(s.Extensions, storedExtension{string(e.ID), span(e.By)})
 	}
 	for _, a := range r.Approvers {
 		s.Approvers = append(s.Approvers, storedApprover{storedPrincipal(a.Principal), a.Review, a.Commit})
@@ -206,13 +266,17 @@ func decodeRecord(doc []byte) (*grants.Record, error) {
 			Engine: s.Target.Engine, Path: s.Target.Path, Policy: s.Target.Policy,
 			Principals: s.Target.Principals, Slice: time.Duration(s.Target.Slice),
 		},
-		StartsAt: utc(s.StartsAt), EndsAt: utc(s.EndsAt), TokenUntil: utc(s.TokenUntil), Started: s.Started,
+		StartsAt: utc(s.StartsAt), EndsAt: utc(s.EndsAt), TokenUntil: utc(s.TokenUntil), Started: s.Started, Carried: s.Carried,
 		Gen: s.Gen, FailedIssues: s.FailedIssues, Retiring: s.Retiring, ReservedAt: utc(s.ReservedAt),
 		Nonce: s.Nonce, Cluster: s.Cluster, Accessor: s.Accessor, TokenExpires: utc(s.TokenExpires),
 		IssuedAt: utc(s.IssuedAt), LeaseID: s.LeaseID, LeaseExpires: utc(s.LeaseExpires), LeaseCapped: s.LeaseCapped,
 		WrapAccessor: s.WrapAccessor, WrapExpires: utc(s.WrapExpires), Sent: s.Sent, Username: s.Username, Holder: s.Holder,
 		NotAfter: utc(s.NotAfter), Warned: s.Warned,
 		Outcome: grants.Outcome(s.Outcome), EndedBy: s.EndedBy, EndedWhy: s.EndedWhy, EndedAt: utc(s.EndedAt),
+		Aftermath: grants.Aftermath{Due: utc(s.Aftermath.Due), Issue: s.Aftermath.Issue, Alarmed: s.Aftermath.Alarmed, By: s.Aftermath.By, At: utc(s.Aftermath.At)},
+	}
+	for _, e := range s.Extensions {
+		r.Extensions = append(r.Extensions, grants.Extension{ID: grants.ID(e.ID), By: time.Duration(e.By)})
 	}
 	for _, a := range s.Approvers {
 		r.Approvers = append(r.Approvers, grants.Approver{Principal: grants.Principal(a.storedPrincipal), Review: a.Review, Commit: a.Commit})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,8 @@ func (p *program) list() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use: "list [--all]", Short: "List the grants that you may see", Args: takes(),
-		Long: "List your own grants, those that you may approve, and those on resources that you own.",
+		Long: "List your own grants, those that you may approve, and those on resources that you own.\n" +
+			"What waits for your answer says so.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := p.session()
 			if err != nil {
@@ -50,19 +52,26 @@ func (p *program) printList(found []client.Grant, all bool) {
 		p.print("There are no grants that you may see%s.\n", hint)
 		return
 	}
-	rows := [][]string{{"ID", "RESOURCE", "REQUESTER", "PHASE", "ENDS IN", "REASON"}}
+	waiting := false
+	rows := [][]string{{"ID", "RESOURCE", "REQUESTER", "DURATION", "PHASE", "ENDS IN", "REASON"}}
 	for _, g := range found {
 		phase := string(g.Phase)
-		if g.Outcome != "" && string(g.Outcome) != phase {
+		switch {
+		case g.MayAnswer:
+			phase, waiting = "waits for you", true
+		case g.Outcome != "" && string(g.Outcome) != phase:
 			phase += " (" + string(g.Outcome) + ")"
 		}
 		ends := "-"
-		if g.EndsAt != nil && !g.Over() {
+		if g.EndsAt != nil && !g.Over() && g.Phase != grants.PhaseRequested {
 			ends = p.distance(*g.EndsAt)
 		}
-		rows = append(rows, []string{string(g.ID), g.Resource, g.Requester, phase, ends, g.Reason})
+		rows = append(rows, []string{string(g.ID), g.Resource, g.Requester, g.Length(), phase, ends, g.Reason})
 	}
 	table(p.stdout, p.width(), rows)
+	if waiting {
+		p.print("To answer: tac access approve ID, or tac access deny ID --reason \"...\"\n")
+	}
 }
 
 func (p *program) show() *cobra.Command {
@@ -101,11 +110,13 @@ func (p *program) printGrant(g client.Grant) {
 	line("phase", p.standing(g))
 	line("resource", g.Resource)
 	line("requester", "@"+g.Requester)
-	line("duration", g.Duration)
+	line("duration", g.Length())
+	line("asked for", g.Asked)
+	line("whole length", wholeLength(g))
 	if g.StartsAt != nil {
 		line("starts", stamp(*g.StartsAt))
 	}
-	if g.EndsAt != nil {
+	if g.EndsAt != nil && g.Phase != grants.PhaseRequested { // what is asked for ends nothing yet
 		when := stamp(*g.EndsAt)
 		if !g.Over() {
 			when += " (in " + p.distance(*g.EndsAt) + ")"
@@ -114,9 +125,17 @@ func (p *program) printGrant(g client.Grant) {
 	}
 	line("reason", g.Reason)
 	line("ticket", g.Ticket)
+	if g.BreakGlass {
+		line("break-glass", aftermath(g.Aftermath))
+	}
+	line("extends", string(g.Extends))
+	line("extended by", idList(g.Extensions))
 	line("rule", g.Rule)
 	if len(g.Approvers) > 0 {
 		line("approved by", mentions(g.Approvers))
+	}
+	if len(g.Denied) > 0 {
+		line("denied by", mentions(g.Denied))
 	}
 	line("why", g.Why)
 	switch {
@@ -125,10 +144,57 @@ func (p *program) printGrant(g client.Grant) {
 	case g.PullRequest != 0:
 		line("pull request", fmt.Sprintf("#%d", g.PullRequest))
 	}
+	line("head", g.Head)
 	if g.Taken {
 		line("credential", "taken")
 	}
 	line("connect", g.Connect)
+	switch {
+	case g.MayAnswer && notFromHere(g):
+		line("to answer", "an approving review on "+g.URL)
+	case g.MayAnswer:
+		line("to answer", fmt.Sprintf("tac access approve %s, or tac access deny %s --reason \"...\"", g.ID, g.ID))
+	}
+}
+
+// wholeLength is what an extension makes of the grant that it is for.
+func wholeLength(g client.Grant) string {
+	if g.Total == "" || g.EndsAt == nil {
+		return g.Total
+	}
+	return g.Total + ", until " + stamp(*g.EndsAt)
+}
+
+// aftermath says how far the look at a broken glass has come.
+func aftermath(a *client.Aftermath) string {
+	said := "nobody was asked; somebody else looks at it afterwards"
+	switch {
+	case a == nil:
+		return said
+	case a.By != "":
+		return "looked at by @" + strings.TrimPrefix(a.By, "@")
+	case a.Overdue:
+		said = "OVERDUE since " + stamp(a.Due)
+	case !a.Due.IsZero():
+		said = "nobody was asked; to be looked at by " + stamp(a.Due)
+	}
+	if a.URL != "" {
+		said += ": " + a.URL
+	}
+	return said
+}
+
+// notFromHere reports whether policy wants approvals from elsewhere only.
+func notFromHere(g client.Grant) bool {
+	return len(g.ApproveFrom) > 0 && !slices.Contains(g.ApproveFrom, "cli")
+}
+
+func idList(ids []grants.ID) string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = string(id)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (p *program) drop() *cobra.Command {
@@ -194,6 +260,10 @@ func (p *program) printEnd(g client.Grant) {
 		p.printJSON(g)
 		return
 	}
+	if g.Extends != "" && !g.Taken && (g.Phase == grants.PhaseWithdrawn || g.Outcome == grants.OutcomeDropped) {
+		p.print("%s is taken back: %s ends as before; what is open stays open.\n", g.ID, g.Extends)
+		return
+	}
 	switch g.Phase {
 	case grants.PhaseWithdrawn:
 		p.print("%s is taken back.\n", g.ID)
@@ -235,7 +305,7 @@ func (p *program) accessExplain() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p.printDecision(d, nil)
+			p.printDecision(d, d.Duration, nil)
 			return nil
 		},
 	}
@@ -263,7 +333,7 @@ func (p *program) explainGrant(cmd *cobra.Command, id grants.ID) error {
 	p.printGrant(e.Grant)
 	if e.Decision != nil {
 		p.print("\n")
-		p.printDecision(e.Decision, e.Ignored)
+		p.printDecision(e.Decision, client.Length(e.Decision.Duration, e.Grant.Extends, e.Grant.BreakGlass), e.Ignored)
 	}
 	return nil
 }

@@ -23,8 +23,8 @@ func (p *program) get() *cobra.Command {
 	var replace bool
 	c := &cobra.Command{
 		Use: "get ID [--format env|json|pgpass|ssh] [--replace]", Short: "Take the credential of a grant",
-		Long: "Take the credential of your own grant and print it. It is kept, for your eyes only,\n" +
-			"until it ends, and printed again while it lives.\n\n" +
+		Long: "Take the credential of your own grant and print it. It is kept, for your eyes only, and\n" +
+			"printed again while it lives.\n\n" +
 			"For a resource that is reached by a certificate, the private key is made here and never\n" +
 			"sent; what is printed are the files: TAC_KEY_FILE, TAC_CERT_FILE and TAC_CA_FILE. They\n" +
 			"keep their names while the grant lives; each get has the certificate signed again that\n" +

@@ -11,14 +11,14 @@ import (
 // printDecision shows a decision as a tree: everything that was looked at,
 // under the policy and the condition that asked for it, with the rule that
 // decided marked; below it what is still needed, who did not answer, and what
-// would have worked.
-func (p *program) printDecision(d *client.Decision, ignored []string) {
+// would have worked. The length is that of what is asked for, as people read it.
+func (p *program) printDecision(d *client.Decision, length string, ignored []string) {
 	if p.json() {
 		p.printJSON(d)
 		return
 	}
 	p.print("%s, by %s\n", d.Decision, plain(d.Rule))
-	p.print("@%s asks for %s for %s, judged at %s\n\n", plain(d.Requester), plain(d.Resource), plain(d.Duration), plain(d.At))
+	p.print("@%s asks for %s for %s, judged at %s\n\n", plain(d.Requester), plain(d.Resource), plain(length), plain(d.At))
 	t := treeOf(d, p.width())
 	t.write(p, "")
 	if len(d.Needs)+len(d.Silent)+len(ignored)+len(d.Assumed) > 0 || d.Nearest != "" {
@@ -138,7 +138,7 @@ func (t *tree) part(rule string) (part string, demand bool) {
 		policy = t.decision.Policies[t.policies-1].Policy + "/"
 	}
 	part, own := strings.CutPrefix(rule, policy)
-	return part, own && (part == "request.roles" || part == "max_duration" || part == "require_reason" || part == "approval") || t.policy == nil
+	return part, own && (part == "request.roles" || part == "max_duration" || part == "require_reason" || part == "extensions" || part == "approval") || t.policy == nil
 }
 
 // general are the rules of no policy.
@@ -213,7 +213,9 @@ func (t *tree) leaves(b *branch, reasons []client.Reason, depth int) {
 	for _, r := range reasons {
 		mark := ""
 		if depth < 3 {
-			mark = t.mark(r.Rule)
+			if mark = t.mark(r.Rule); !decisive(r, reasons) {
+				mark = ""
+			}
 		}
 		lines := reasonIn(r, keys, seen, width, mark)
 		if len(lines) > 1 { // it fits if it keeps to no column
@@ -229,6 +231,23 @@ func (t *tree) mark(rule string) string {
 		return "  ◀ decided"
 	}
 	return ""
+}
+
+// decisive reports whether it is for this reason that its rule decided: for
+// the first that does not hold or, where all do, for the first.
+func decisive(r client.Reason, all []client.Reason) bool {
+	var of []client.Reason
+	for _, other := range all {
+		if other.Rule == r.Rule {
+			of = append(of, other)
+		}
+	}
+	for _, other := range of {
+		if other.Holds == nil || !*other.Holds {
+			return other == r
+		}
+	}
+	return len(of) == 0 || of[0] == r
 }
 
 // reasonLines shows a reason that stands alone.

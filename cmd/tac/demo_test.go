@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"io"
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +14,12 @@ import (
 // TestADemoWhoseReaderOrTerminalGoesEndsInItsOwnWay: killed by the signal, it
 // would leave all that it made in a Vault of somebody else's.
 func TestADemoWhoseReaderOrTerminalGoesEndsInItsOwnWay(t *testing.T) {
+	// Under nohup, what we start would ignore the terminal's end as we do. A
+	// signal that somebody waits for is nobody's to ignore, and starts out
+	// with its own meaning in every process that is started from here.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(heard) }) // once the parallel ones are done
 	for name, goes := range map[string]func(*exec.Cmd, io.Closer) error{
 		"the reader":   func(_ *exec.Cmd, out io.Closer) error { return out.Close() },
 		"the terminal": func(c *exec.Cmd, _ io.Closer) error { return c.Process.Signal(syscall.SIGHUP) },

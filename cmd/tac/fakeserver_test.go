@@ -18,6 +18,9 @@ import (
 //	postgres-prod  allowed     patient  approved at the second look
 //	bastion        allowed     stuck    never decided
 //	secret         denied      refused  refused at the first look
+//	db-glass       allowed where the glass is broken, else reviewed
+//
+// bob asks for what waits for alice's answer, once somebody looks at it.
 type fakeServer struct {
 	mu     sync.Mutex
 	grants map[string]*fakeGrant
@@ -28,11 +31,22 @@ type fakeGrant struct {
 	phase                grants.Phase
 	looks, issued        int
 	holder               string
+	brokenGlass          bool
+	extends              string
+	extensions           []string
+	by                   string        // empty: alice
+	longer               time.Duration // by extensions
 }
+
+// fakeBobs is bob's request, and fakeHead the commit that it is at.
+const (
+	fakeBobs = "20261122-ffffffffff"
+	fakeHead = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+)
 
 var fakeIDs = map[string]string{
 	"postgres-prod": "20261122-aaaaaaaaaa", "bastion": "20261122-bbbbbbbbbb", "patient": "20261122-cccccccccc",
-	"stuck": "20261122-dddddddddd", "refused": "20261122-eeeeeeeeee",
+	"stuck": "20261122-dddddddddd", "refused": "20261122-eeeeeeeeee", "db-glass": "20261122-gggggggggg",
 }
 
 var fakeConnect = map[string]string{
@@ -74,6 +88,9 @@ func (s *fakeServer) answer(r *http.Request) (int, any) {
 		return s.list()
 	}
 	id, verb, _ := strings.Cut(strings.TrimPrefix(path, "grants/"), "/")
+	if id == fakeBobs && s.grants["bob's"] == nil {
+		s.keep("bob's", &fakeGrant{id: id, resource: "db-bob", reason: "stuck \x1b[31mjob", phase: grants.PhaseRequested, by: "bob"})
+	}
 	for _, g := range s.grants {
 		if g.id == id {
 			return s.about(g, verb, r)
@@ -98,6 +115,7 @@ func (s *fakeServer) request(r *http.Request) (int, any) {
 	var ask struct {
 		Resource, Reason string
 		DryRun           bool `json:"dry_run"`
+		BreakGlass       bool `json:"break_glass"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&ask); err != nil {
 		return refusal(400, "invalid", err.Error())
@@ -116,14 +134,21 @@ func (s *fakeServer) request(r *http.Request) (int, any) {
 	g := &fakeGrant{id: id, resource: ask.Resource, reason: ask.Reason, phase: grants.PhaseRequested}
 	d := decided("review", "db/approval")
 	d["needs"] = []object{{"policy": "db", "required": 1, "roles": []string{"team-lead"}, "people": []string{"dana"}}}
+	if g.brokenGlass = ask.BreakGlass; g.brokenGlass {
+		g.phase, d = grants.PhaseApproved, decided("allow", "db/break_glass")
+	}
 	if ask.Resource == "postgres-prod" || ask.Resource == "bastion" {
 		g.phase, d = grants.PhaseApproved, decided("allow", "db/auto_approve[0]")
 	}
+	s.keep(ask.Resource, g)
+	return 202, object{"id": id, "existing": false, "decision": d}
+}
+
+func (s *fakeServer) keep(name string, g *fakeGrant) {
 	if s.grants == nil {
 		s.grants = map[string]*fakeGrant{}
 	}
-	s.grants[ask.Resource] = g
-	return 202, object{"id": id, "existing": false, "decision": d}
+	s.grants[name] = g
 }
 
 func (s *fakeServer) list() (int, any) {
@@ -142,15 +167,25 @@ func (g *fakeGrant) view() object {
 	if g.resource == "bastion" {
 		v["engine"] = "ssh"
 	}
+	if g.by != "" {
+		v["requester"], v["requester_id"] = g.by, 1002
+	}
+	v["break_glass"], v["extends"], v["extensions"] = g.brokenGlass, g.extends, g.extensions
+	if g.extends != "" {
+		v["total"] = "4h"
+	}
 	switch g.phase {
 	case grants.PhaseRequested:
-		v["waiting_for"] = []string{"dana"}
+		v["waiting_for"], v["head"] = []string{"dana"}, fakeHead
+		if g.by == "bob" {
+			v["waiting_for"], v["may_answer"] = []string{"alice"}, true
+		}
 	case grants.PhaseRefused:
 		v["outcome"], v["why"] = "refused", "the gate says no"
 	case grants.PhaseClosed:
 		v["outcome"] = "dropped"
 	default:
-		v["ends_at"] = time.Now().Add(2*time.Hour + 30*time.Second)
+		v["ends_at"] = time.Now().Add(2*time.Hour + 30*time.Second + g.longer)
 	}
 	return v
 }
@@ -170,8 +205,71 @@ func (s *fakeServer) about(g *fakeGrant, verb string, r *http.Request) (int, any
 		g.phase = grants.PhaseClosed
 	case "claim":
 		return g.claim(r)
+	case "approve", "deny":
+		return g.answered(verb, r)
+	case "extend":
+		return s.extend(g, r)
 	}
 	return 200, g.view()
+}
+
+func (g *fakeGrant) answered(verb string, r *http.Request) (int, any) {
+	var ask struct{ Head, Duration, Reason string }
+	if err := json.NewDecoder(r.Body).Decode(&ask); err != nil {
+		return refusal(400, "invalid", err.Error())
+	}
+	switch {
+	case g.by == "":
+		return refusal(403, "denied", "nobody answers their own request")
+	case ask.Head != fakeHead:
+		return refusal(409, "conflict", "the request has changed since you were shown "+ask.Head[:7])
+	case verb == "deny":
+		v := g.view()
+		v["may_answer"] = false
+		return 200, v
+	}
+	g.phase = grants.PhaseApproved
+	v := g.view()
+	v["approvers"] = []string{"alice"}
+	if ask.Duration != "" {
+		v["duration"] = ask.Duration
+	}
+	return 200, v
+}
+
+// extend adds at once what is asked for; 5h are too much.
+func (s *fakeServer) extend(g *fakeGrant, r *http.Request) (int, any) {
+	var ask struct {
+		Duration string
+		DryRun   bool `json:"dry_run"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&ask); err != nil {
+		return refusal(400, "invalid", err.Error())
+	}
+	d := decided("allow", "db/auto_approve[0]")
+	by, err := time.ParseDuration(ask.Duration)
+	switch {
+	case err != nil:
+		return refusal(400, "invalid", err.Error())
+	case by >= 5*time.Hour:
+		d = decided("deny", "db/extensions")
+		d["nearest"] = "an extension adds 1h at most"
+		return 403, object{"code": "denied", "message": d["nearest"], "decision": d}
+	case ask.DryRun:
+		return 200, object{"existing": false, "decision": d}
+	case len(r.Header.Get("Idempotency-Key")) < 16:
+		return refusal(400, "invalid", "send a header Idempotency-Key")
+	}
+	for _, base := range s.grants { // of an extension, what it extends
+		if base.id == g.extends {
+			g = base
+			break
+		}
+	}
+	e := &fakeGrant{id: "20261122-hhhhhhhhhh", resource: g.resource, reason: g.reason, phase: grants.PhaseActive, extends: g.id}
+	g.longer, g.extensions = g.longer+by, append(g.extensions, e.id)
+	s.keep(e.id, e)
+	return 202, object{"id": e.id, "extends": g.id, "existing": false, "decision": d}
 }
 
 func (g *fakeGrant) claim(r *http.Request) (int, any) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tigeraccess/tac/bot/sandbox"
+	"github.com/tigeraccess/tac/bot/sandbox/slack"
 	"github.com/tigeraccess/tac/cmd/tac/client"
 	"github.com/tigeraccess/tac/cmd/tac/demo"
 	"github.com/tigeraccess/tac/grants/world"
@@ -22,7 +24,8 @@ import (
 
 // TestLive runs the sessions in testdata/live through the real command line,
 // the real bot and the sandbox's servers. alice, bob, carol, dana, eve and
-// mallory are signed in, each in a folder of that name. Beside the commands of
+// mallory are signed in, each in a folder of that name. What a session has
+// below policies/ stands in its grants repository. Beside the commands of
 // TestScripts there are
 //
 //	be LOGIN                      the next commands are this person's
@@ -33,7 +36,12 @@ import (
 //	handshake works|expired|gone  connect with the certificate that `get` named last
 //	timed ARGUMENTS               run tac on the clock that pass moves
 //	enter LOGIN                   enter the code that stands in said.txt, as that person
+//	tokens LOGIN N                GitHub takes N tokens of this person
+//	stale LOGIN                   end this person's access tokens, as eight hours do
+//	linkcode USER                 $CODE is the code that /tac link shows to this Slack account
 //	phase PHASE                   wait until $ID is there
+//
+// and those in livepeople_test.go.
 func TestLive(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/live",
@@ -42,7 +50,10 @@ func TestLive(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "json": jsonHolds, "be": liveBe, "id": liveID, "review": liveReview,
 			"pass": livePass, "login": liveLogin, "enter": liveEnter, "phase": livePhase,
-			"handshake": liveHandshake, "timed": liveTimed,
+			"tokens": liveTokens, "stale": liveStale, "linkcode": liveLinkCode, "handshake": liveHandshake, "timed": liveTimed,
+			"remember": liveRemember, "until": liveUntil, "leave": liveLeave, "close": liveClose, "admin": liveAdmin,
+			"settle": liveSettle, "looked": liveLooked,
+			"type": liveType, "press": livePress, "write": liveWrite, "told": liveTold,
 		},
 	})
 }
@@ -55,10 +66,22 @@ type live struct {
 }
 
 func setUpLive(env *testscript.Env) error {
+	files := map[string]string{"policies/payments-api.yaml": paymentsAPI, "policies/ledger.yaml": ledger}
+	own, err := filepath.Glob(filepath.Join(env.WorkDir, "policies", "*.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, name := range own {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		files["policies/"+filepath.Base(name)] = string(text)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w, err := demo.NewWorld(ctx, demo.Setting{
 		Clock: sandbox.NewStillClock(demo.Start), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Files: map[string]string{"policies/payments-api.yaml": paymentsAPI},
+		Files: files,
 	})
 	if err != nil {
 		cancel()
@@ -78,6 +101,7 @@ func setUpLive(env *testscript.Env) error {
 	w.GitHub.SetPolling(time.Second)
 	env.Values["live"] = &live{World: w, replica: r, payments: tlsServer}
 	env.Setenv("TAC_SERVER", r.URL())
+	env.Setenv("TAC_KEYRING", "file") // no test writes to the keyring of whoever runs it
 	env.Setenv("CLONE", w.GitHub.CloneURL(demo.Repository))
 	env.Setenv("HOME", env.WorkDir)
 	server, err := client.ParseServer(r.URL())
@@ -208,4 +232,23 @@ func liveEnter(ts *testscript.TestScript, neg bool, args []string) {
 		code := userCode.Find(said)
 		return err == nil && code != nil && l.GitHub.AuthorizeDevice(string(code), args[0]) == nil
 	})
+}
+
+func liveTokens(ts *testscript.TestScript, neg bool, args []string) {
+	one(ts, neg, args, "tokens LOGIN N", 2)
+	if n := of(ts).GitHub.LiveUserTokens(args[0]); strconv.Itoa(n) != args[1] {
+		ts.Fatalf("GitHub takes %d tokens of %s, want %s", n, args[0], args[1])
+	}
+}
+
+func liveStale(ts *testscript.TestScript, neg bool, args []string) {
+	one(ts, neg, args, "stale LOGIN", 1)
+	of(ts).GitHub.ExpireUserTokens(args[0])
+}
+
+func liveLinkCode(ts *testscript.TestScript, neg bool, args []string) {
+	one(ts, neg, args, "linkcode USER", 1)
+	code, _, err := of(ts).replica.Bot.LinkCode(context.Background(), slack.TeamID, args[0])
+	ts.Check(err)
+	ts.Setenv("CODE", code)
 }

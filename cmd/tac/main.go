@@ -8,9 +8,10 @@
 //	main.go          run: the whole program as a value; errors and exit codes
 //	usage.go         wrong usage, told in one sentence
 //	text.go          what may reach a terminal; tables and times
-//	login.go         login, logout, whoami
+//	login.go         login, logout, whoami, link
 //	request.go       access request, and waiting for its answer
 //	access.go        access list, show, drop, revoke, explain
+//	answer.go        access approve, deny; extend.go: access extend
 //	credential.go    access get; connect.go: what a connect line says
 //	exec.go          access exec; resign.go: its certificate, while a command runs
 //	decision.go      a decision as a tree
@@ -79,9 +80,10 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 
 func (p *program) root() *cobra.Command {
 	root := group("tac", "Access for a while, by pull request",
-		p.demo(), p.serve(), p.doctor(), p.init(), p.login(), p.logout(), p.whoami(),
-		group("access", "Ask for access, take it, end it",
-			p.request(), p.list(), p.show(), p.get(), p.exec(), p.drop(), p.revoke(), p.accessExplain()),
+		p.demo(), p.serve(), p.doctor(), p.init(), p.login(), p.logout(), p.whoami(), p.link(),
+		group("access", "Ask for access, take it, extend it, end it, and answer those who ask",
+			p.request(), p.list(), p.show(), p.get(), p.exec(), p.extend(), p.drop(), p.revoke(),
+			p.approve(), p.deny(), p.accessExplain()),
 		group("policy", "Check policies and try them out; needs nothing but a clone",
 			p.lint(), p.policyTest(), p.policyFmt(), p.policyExplain(), p.whatif(), p.schema()),
 		group("vault", "Set Vault up", p.vaultSetup()),

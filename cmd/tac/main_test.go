@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(server.Close)
 			env.Setenv("SERVER", server.URL)
 			env.Setenv("TAC_CONFIG_DIR", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("TAC_KEYRING", "file") // no test writes to the keyring of whoever runs it
 			env.Setenv("TZ", "Europe/Berlin")
 			// What lies about must never be sent; the fake server checks.
 			env.Setenv("GITHUB_TOKEN", "ghp_of_the_environment")

@@ -18,20 +18,23 @@ import (
 )
 
 type explainFlags struct {
-	requester, resource, duration, reason, ticket, start, at, facts string
-	assume                                                          []string
+	requester, resource, duration, reason, ticket, start, at, facts, extends string
+	assume                                                                   []string
+	breakGlass                                                               bool
 }
 
 func (p *program) policyExplain() *cobra.Command {
 	var f explainFlags
 	c := &cobra.Command{
-		Use:   "explain --requester P --resource R --duration D [--reason R] [--ticket T] [--start TIME] [--at TIME] [--assume-role R]... [--facts LINE|@FILE] [DIR]",
+		Use:   "explain --requester P --resource R --duration D [--reason R] [--ticket T] [--start TIME] [--break-glass] [--extends ID] [--at TIME] [--assume-role R]... [--facts LINE|@FILE] [DIR]",
 		Short: "Say what policy would decide, and why",
 		Long: "Say what the policies of a clone would decide on a request, and why. No server is\n" +
 			"asked: roles that rest on GitHub teams or a pager are unknown here; --assume-role sets\n" +
-			"them. With --facts the decision rests on what was known when a grant was decided: its\n" +
-			"commit says so in the line Tac-Facts. In a clone at the commit that Tac-Policy names,\n" +
-			"the decision of that day comes out again. The exit code is 0 whatever is decided.",
+			"them. Nor is it known who owes a review of earlier break-glass access: --break-glass\n" +
+			"supposes that nobody does. With --facts the decision rests on what was known when a\n" +
+			"grant was decided: its commit says so in the line Tac-Facts. In a clone at the commit\n" +
+			"that Tac-Policy names, the decision of that day comes out again. The exit code is 0\n" +
+			"whatever is decided.",
 		Example: "  git log -1 --format=%B COMMIT | tac policy explain --requester alice --resource postgres-prod --duration 2h --facts @-",
 		Args:    takes("[DIR]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -53,6 +56,8 @@ func (p *program) policyExplain() *cobra.Command {
 	flags.StringVar(&f.reason, "reason", "", "why")
 	flags.StringVar(&f.ticket, "ticket", "", "the ticket it belongs to")
 	flags.StringVar(&f.start, "start", "", "when it would start, if not at once; written as for --at")
+	flags.BoolVar(&f.breakGlass, "break-glass", false, "ask for it as an emergency, without review")
+	flags.StringVar(&f.extends, "extends", "", "the grant that it makes longer; what is known of that comes from --facts")
 	flags.StringVar(&f.at, "at", "", `when, as in 2026-11-22T18:00:00Z, or "2026-11-22 18:00" or 18:00 in your own zone; else now`)
 	flags.StringVar(&f.facts, "facts", "", "what was known: the line Tac-Facts of a commit, or @ and a file (@- for the standard input) that holds it")
 	flags.StringArrayVar(&f.assume, "assume-role", nil, "suppose that the requester has this role; may be repeated")
@@ -87,9 +92,16 @@ func (p *program) question(c *cobra.Command, f explainFlags) (policies.Request, 
 			return policies.Request{}, facts, wrongUsage(c, "--start: %v", err)
 		}
 	}
+	var extends grants.ID
+	if f.extends != "" {
+		if extends, err = grants.ParseID(f.extends); err != nil {
+			return policies.Request{}, facts, wrongUsage(c, "--extends: %v", err)
+		}
+	}
 	return policies.Request{
 		Requester: grants.Principal{GitHub: strings.TrimPrefix(f.requester, "@")},
 		Resource:  f.resource, Duration: duration, Start: start, Reason: strings.TrimSpace(f.reason), Ticket: f.ticket,
+		BreakGlass: f.breakGlass, Extends: extends,
 	}, facts, nil
 }
 
@@ -113,6 +125,10 @@ func (p *program) known(c *cobra.Command, f explainFlags) (facts policies.Facts,
 		if facts.At, err = p.parseTime(f.at); err != nil {
 			return facts, wrongUsage(c, "--at: %v", err)
 		}
+	}
+	if f.facts == "" && f.breakGlass {
+		// A clone does not know who owes a review. The trace says that this is supposed.
+		facts.Overdue = &policies.Overdue{ReadAt: facts.At, Source: "supposed"}
 	}
 	facts.Assumed = f.assume
 	return facts, nil
@@ -191,7 +207,7 @@ func (p *program) explainIn(c *cobra.Command, dir string, request policies.Reque
 	if err != nil {
 		return err
 	}
-	p.printDecision(shown, nil)
+	p.printDecision(shown, shown.Duration, nil)
 	return nil
 }
 

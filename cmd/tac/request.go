@@ -17,7 +17,7 @@ import (
 // requestFlags is what `access request` is told.
 type requestFlags struct {
 	duration, reason, ticket, start, timeout string
-	wait, get, dryRun                        bool
+	wait, get, dryRun, breakGlass            bool
 }
 
 // wish is a request as it was checked here.
@@ -30,10 +30,12 @@ type wish struct {
 func (p *program) request() *cobra.Command {
 	var f requestFlags
 	c := &cobra.Command{
-		Use:   "request RESOURCE --reason R --duration D [--ticket T] [--start TIME] [--wait [--timeout D] [--get]] [--dry-run]",
+		Use:   "request RESOURCE --reason R --duration D [--ticket T] [--start TIME] [--wait [--timeout D] [--get]] [--break-glass] [--dry-run]",
 		Short: "Ask for access",
 		Long: "Ask for access to a resource. Policy decides at once, or asks people to review;\n" +
-			"exit code 3 means that it was denied.",
+			"exit code 3 means that it was denied.\n\n" +
+			"--break-glass is for emergencies, where policy has it: nobody is asked before, the alarm\n" +
+			"goes out at once, and somebody else looks at what was done afterwards.",
 		Example: `  tac access request postgres-prod --reason "Deploy hotfix" --duration 2h --ticket INC-789 --wait
   eval "$(tac access request postgres-prod --reason "Deploy hotfix" --duration 2h --get)"`,
 		Args: takes("RESOURCE"),
@@ -59,14 +61,15 @@ func (p *program) request() *cobra.Command {
 	flags.StringVar(&f.start, "start", "", `when it starts, as in 2026-11-22T18:00:00Z, or "2026-11-22 18:00" or 18:00 in your own zone; else at once`)
 	flags.BoolVar(&f.wait, "wait", false, "wait until it is decided")
 	flags.StringVar(&f.timeout, "timeout", "1h", "how long to wait; exit code 4 when it is over")
-	flags.BoolVar(&f.get, "get", false, "wait, then take the credential as `tac access get` does")
+	flags.BoolVar(&f.get, "get", false, "wait, then take the credential as tac access get does")
+	flags.BoolVar(&f.breakGlass, "break-glass", false, "an emergency: ask nobody, sound the alarm, be looked at afterwards")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say what would be decided")
 	return c
 }
 
 // wish checks what needs no server to be checked.
 func (p *program) wish(c *cobra.Command, resource string, f requestFlags) (wish, error) {
-	w := wish{Ask: client.Ask{Resource: resource, Reason: strings.TrimSpace(f.reason), Ticket: f.ticket}}
+	w := wish{Ask: client.Ask{Resource: resource, Reason: strings.TrimSpace(f.reason), Ticket: f.ticket, BreakGlass: f.breakGlass}}
 	var err error
 	if w.Duration, err = durationFlag(c, f.duration); err != nil {
 		return w, err
@@ -89,6 +92,8 @@ func (p *program) wish(c *cobra.Command, resource string, f requestFlags) (wish,
 		return w, wrongUsage(c, "--dry-run has nothing to wait for; leave out --wait and --get")
 	case c.Flags().Changed("timeout") && !waits:
 		return w, wrongUsage(c, "--timeout goes with --wait")
+	case f.breakGlass && f.start != "":
+		return w, wrongUsage(c, "--break-glass is for what cannot wait; leave out --start")
 	case f.get && f.start != "":
 		return w, wrongUsage(c, "before its start a grant has no credential; leave out --get, and run `tac access get` then")
 	case f.start == "":
@@ -123,7 +128,7 @@ func durationFlag(c *cobra.Command, text string) (string, error) {
 func (p *program) dryRun(ctx context.Context, c *client.Client, w wish) error {
 	d, denied, err := p.judged(ctx, c, w)
 	if d != nil && (denied == nil || !p.json()) {
-		p.printDecision(d, nil)
+		p.printDecision(d, client.Length(d.Duration, "", w.BreakGlass), nil)
 	}
 	if err != nil {
 		return err
@@ -135,7 +140,11 @@ func (p *program) dryRun(ctx context.Context, c *client.Client, w wish) error {
 // as denied, together with the decision.
 func (p *program) judged(ctx context.Context, c *client.Client, w wish) (d *client.Decision, denied, err error) {
 	w.DryRun = true
-	answer, err := c.Request(ctx, w.Ask, "")
+	return dryDecision(c.Request(ctx, w.Ask, ""))
+}
+
+// dryDecision takes the answer to a dry run apart.
+func dryDecision(answer client.Answer, err error) (d *client.Decision, denied, failed error) {
 	var refusal *client.Error
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == client.CodeDenied && refusal.Decision != nil:
@@ -163,21 +172,10 @@ func (p *program) ask(ctx context.Context, c *client.Client, w wish, f requestFl
 	// one request.
 	answer, err := c.Request(ctx, w.Ask, "cli-"+rand.Text())
 	if err != nil {
-		var unreachable *client.UnreachableError
-		if errors.As(err, &unreachable) {
-			return fmt.Errorf("%w; whether the request arrived is not known: `tac access list` tells", err)
-		}
-		return err
+		return unsure(err, "whether the request arrived is not known: `tac access list` tells")
 	}
 	// With --get stdout is for the credential alone, with -o json for JSON.
-	quiet := f.get || p.json()
-	say := func(format string, args ...any) {
-		if line := plain(fmt.Sprintf(format, args...)); quiet {
-			fmt.Fprintln(p.stderr, line)
-		} else {
-			fmt.Fprintln(p.stdout, line)
-		}
-	}
+	say := p.sayer(f.get || p.json())
 	p.sayAnswer(say, answer, w)
 	out := asked{ID: answer.ID, Existing: answer.Existing, Decision: answer.Decision}
 	if f.wait || f.get {
@@ -192,10 +190,31 @@ func (p *program) ask(ctx context.Context, c *client.Client, w wish, f requestFl
 		return p.takeAsked(ctx, c, out)
 	case p.json():
 		p.printJSON(out)
+	case !f.wait && !answer.Existing && answer.Decision != nil && answer.Decision.Decision == "review":
+		say("once it is approved: tac access get %s", answer.ID)
 	case !f.wait:
 		say("next: tac access get %s", answer.ID)
 	}
 	return nil
+}
+
+// unsure adds to an error after which nobody knows whether anything was done
+// where to look.
+func unsure(err error, look string) error {
+	var unreachable *client.UnreachableError
+	if errors.As(err, &unreachable) {
+		return fmt.Errorf("%w; %s", err, look)
+	}
+	return err
+}
+
+// sayer tells how things go: beside stdout where that is for something else.
+func (p *program) sayer(quiet bool) func(format string, args ...any) {
+	out := p.stdout
+	if quiet {
+		out = p.stderr
+	}
+	return func(format string, args ...any) { fmt.Fprintln(out, plain(fmt.Sprintf(format, args...))) }
 }
 
 func (p *program) takeAsked(ctx context.Context, c *client.Client, out asked) error {
@@ -217,6 +236,14 @@ func (p *program) sayAnswer(say func(string, ...any), a client.Answer, w wish) {
 	if !w.start.IsZero() {
 		say("starts: %s (in %s)", stamp(w.start), p.distance(w.start))
 	}
+	p.sayDecision(say, a)
+	if w.BreakGlass && !a.Existing {
+		say("the glass is broken: the alarm goes out now, and somebody else looks at this afterwards")
+	}
+}
+
+// sayDecision says what policy decided, and who is waited for.
+func (p *program) sayDecision(say func(string, ...any), a client.Answer) {
 	switch d := a.Decision; {
 	case a.Existing || d == nil:
 		say("known already: the same request was made before")
@@ -319,7 +346,7 @@ func (p *program) standing(g client.Grant) string {
 		return line
 	case g.Phase == grants.PhaseScheduled && g.StartsAt != nil:
 		line += ", starts " + stamp(*g.StartsAt)
-	case g.EndsAt != nil && !g.Over():
+	case g.EndsAt != nil && !g.Over() && g.Phase != grants.PhaseRequested:
 		line += ", ends " + stamp(*g.EndsAt)
 	case g.Outcome != "" && string(g.Outcome) != line:
 		line += " (" + string(g.Outcome) + ")"

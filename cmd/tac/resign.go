@@ -13,6 +13,9 @@ import (
 const (
 	leastPause = 5 * time.Second
 	lostPause  = 30 * time.Second
+	// lastLook is how long before the end of the grant it is looked once more
+	// whether somebody extended it: nothing is signed in the last minute.
+	lastLook = 90 * time.Second
 )
 
 // resigner has a certificate signed again and again while a command uses it.
@@ -25,20 +28,22 @@ type resigner struct {
 }
 
 // keep has the certificate signed again when half of what is left of it is
-// over, until the grant ends, a certificate lasts to the end of the grant, the
-// server refuses, or ctx ends. Files that are signed anew keep their names.
+// over, until the grant ends, the server refuses, or ctx ends. One that lasts
+// to the end of the grant is signed again only where the grant was extended
+// meanwhile. Files that are signed anew keep their names.
 func (r resigner) keep(ctx context.Context, t client.Taken) {
 	warned := false
 	for t.Credential.Signed() {
 		now, end := r.now(), t.Grant.EndsAt
-		if end == nil || !now.Before(*end) || !t.Credential.Until.Before(*end) {
+		if end == nil || !now.Before(*end) {
 			return
 		}
-		wait := lostPause
-		if left := t.Credential.Until.Sub(now); left > 0 {
-			wait = max(left/2, leastPause)
+		last := !t.Credential.Until.Before(*end)
+		wait := untilSigned(t, now)
+		if last {
+			wait = end.Sub(now) - lastLook
 		}
-		if !r.pause(ctx, wait) {
+		if wait <= 0 || !r.pause(ctx, wait) {
 			return
 		}
 		next, err := r.resign(ctx)
@@ -47,15 +52,26 @@ func (r resigner) keep(ctx context.Context, t client.Taken) {
 		}
 		if err == nil {
 			t, err = next, next.Unsure
-		} else if !client.IsPassing(err) {
+		}
+		switch {
+		case last && (err != nil || t.Grant.EndsAt == nil || !end.Before(*t.Grant.EndsAt)):
+			return // it ends when it would have
+		case err != nil && !client.IsPassing(err):
 			r.note("the certificate is not signed again: %v", err)
 			return
-		}
-		if err != nil && !warned {
+		case err != nil && !warned:
 			r.note("the certificate was not signed again: %v; it ends %s", err, stamp(t.Credential.Until))
 		}
 		warned = err != nil
 	}
+}
+
+// untilSigned returns when a certificate is to be signed again.
+func untilSigned(t client.Taken, now time.Time) time.Duration {
+	if left := t.Credential.Until.Sub(now); left > 0 {
+		return max(left/2, leastPause)
+	}
+	return lostPause
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

@@ -24,6 +24,7 @@ func TestACertificateIsKeptSignedWhileACommandRuns(t *testing.T) {
 		lasts  time.Duration // from now
 		unsure bool
 		err    error
+		longer time.Duration // by which the grant was extended meanwhile
 	}
 	for _, tt := range []struct {
 		claim   string
@@ -33,12 +34,15 @@ func TestACertificateIsKeptSignedWhileACommandRuns(t *testing.T) {
 		pauses  string   // in seconds, of a certificate of ten minutes
 		note    string
 	}{
-		{"until one lasts to the end", "pki", 25 * time.Minute, []answer{{lasts: 10 * time.Minute}, {lasts: 10 * time.Minute}, {lasts: 10 * time.Minute}, {lasts: 10 * time.Minute}}, "[300 300 300]", ""},
-		{"one that lasts to the end already", "ssh", 10 * time.Minute, []answer{{lasts: 10 * time.Minute}}, "[]", ""},
+		{"until one lasts to the end", "pki", 25 * time.Minute, []answer{{lasts: 10 * time.Minute}, {lasts: 10 * time.Minute}, {lasts: 10 * time.Minute}, {lasts: 10 * time.Minute}, {lasts: 90 * time.Second}}, "[300 300 300 510]", ""},
+		{"one that lasts to the end already", "ssh", 10 * time.Minute, []answer{{lasts: 10 * time.Minute}, {err: ended}}, "[510]", ""},
+		{"and in the last minutes is not even asked for", "ssh", 90 * time.Second, []answer{{lasts: 90 * time.Second}}, "[]", ""},
+		{"past the end, where the grant was extended", "ssh", 10 * time.Minute, []answer{{lasts: 10 * time.Minute}, {lasts: 10 * time.Minute, longer: 10 * time.Minute},
+			{lasts: 10 * time.Minute}, {lasts: 90 * time.Second}}, "[510 300 300]", ""},
 		{"never a password", "database", time.Hour, []answer{{lasts: 10 * time.Minute}}, "[]", ""},
 		{"not after the end", "pki", time.Hour, []answer{{lasts: 10 * time.Minute}, {err: ended}}, "[300]", "is not signed again: this grant has ended"},
-		{"while the server is away, told once", "pki", time.Hour, []answer{{lasts: time.Minute}, {err: down}, {unsure: true, lasts: 15 * time.Second}, {err: down}, {err: down}, {err: down}, {lasts: 2 * time.Hour}}, "[30 15 7.5 5 5 30]", "no route"},
-		{"while nothing new is given, told once", "pki", time.Hour, []answer{{lasts: 10 * time.Second}, {err: held}, {err: held}, {err: held}, {lasts: 2 * time.Hour}}, "[5 5 30 30]", "the set-up is wrong"},
+		{"while the server is away, told once", "pki", time.Hour, []answer{{lasts: time.Minute}, {err: down}, {unsure: true, lasts: 15 * time.Second}, {err: down}, {err: down}, {err: down}, {lasts: 2 * time.Hour}, {err: down}}, "[30 15 7.5 5 5 30 3417.5]", "no route"},
+		{"while nothing new is given, told once", "pki", time.Hour, []answer{{lasts: 10 * time.Second}, {err: held}, {err: held}, {err: held}, {lasts: 2 * time.Hour}, {err: held}}, "[5 5 30 30 3440]", "the set-up is wrong"},
 	} {
 		t.Run(tt.claim, func(t *testing.T) {
 			now, pauses, notes := start, []float64{}, []string{}
@@ -49,7 +53,9 @@ func TestACertificateIsKeptSignedWhileACommandRuns(t *testing.T) {
 				}
 				a := tt.answers[0]
 				tt.answers = tt.answers[1:]
-				out := client.Taken{Grant: client.Grant{EndsAt: &end}, Credential: client.Credential{Engine: tt.engine, Until: now.Add(a.lasts)}}
+				end = end.Add(a.longer)
+				until := end
+				out := client.Taken{Grant: client.Grant{EndsAt: &until}, Credential: client.Credential{Engine: tt.engine, Until: now.Add(a.lasts)}}
 				if a.unsure {
 					out.Unsure = down
 				}

@@ -67,6 +67,10 @@ func (p *program) flagError(c *cobra.Command, err error) error {
 	if errors.As(err, &invalid) {
 		return wrongUsage(c, "--%s: %v", invalid.GetFlag().Name, invalid.Unwrap())
 	}
+	var noValue *pflag.ValueRequiredError
+	if errors.As(err, &noValue) && len(noValue.GetSpecifiedName()) > 1 {
+		return wrongUsage(c, "--%s wants a value after it", noValue.GetSpecifiedName())
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return wrongUsage(c, "%v", err)
@@ -81,6 +85,9 @@ func (p *program) flagError(c *cobra.Command, err error) error {
 	if len(name) < 2 {
 		return wrongUsage(c, "%v", err)
 	}
+	if instead, ok := otherwise[c.Name()+" --"+name]; ok {
+		return wrongUsage(c, "%s", instead)
+	}
 	hint := ""
 	if nearest, ok := strictyaml.Nearest(name, names); ok {
 		hint = "; did you mean --" + nearest + "?"
@@ -88,6 +95,13 @@ func (p *program) flagError(c *cobra.Command, err error) error {
 		hint = "; put -- before the command to run"
 	}
 	return wrongUsage(c, "there is no flag --%s%s", name, hint)
+}
+
+// otherwise is what people type who know another command, and how it is said
+// here.
+var otherwise = map[string]string{
+	"deny --duration":   "to give less, approve with --duration 1h",
+	"extend --duration": "the length follows the ID: extend ID 1h",
 }
 
 // wordAfter returns the first word that follows the command's own name.

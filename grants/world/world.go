@@ -169,3 +169,7 @@ type Button struct{ Action, Value, Label string }
 // ErrNotFound says that the forge was asked and has no such thing (a team
 // that was renamed or deleted). It is an answer, unlike every other error.
 var ErrNotFound = errors.New("there is no such thing")
+
+// ErrNotOurs says that GitHub does not take a person's token for what it was
+// to do: it has ended, or is not of our App, or the person may not do that.
+var ErrNotOurs = errors.New("GitHub does not take this token for that")

@@ -24,6 +24,7 @@ var claims = []struct {
 	{"a proposal made twice, or by two replicas, is the same", proposedTwice},
 	{"a branch that somebody else made is left as it stands", theirBranch},
 	{"a branch that was deleted can be proposed again", deletedBranch},
+	{"an amendment is one commit on the proposal's branch, however often it is made", amendment},
 	{"a pull request of somebody else reads as git reads it", theirPull},
 	{"a removal is one commit on top of the tip", removal},
 	{"directories sort as git sorts them", sorting},
@@ -167,6 +168,32 @@ func deletedBranch(s *scene) {
 	store, _ := s.store()
 	if again, err := store.Propose(s.Context(), p); err != nil || again != head || s.tip(p.Name) != head {
 		s.Errorf("proposed again: %s, %v, want %s", again, err, head)
+	}
+}
+
+func amendment(s *scene) {
+	p, head := s.proposed()
+	a := world.Amendment{Branch: p.Name, Head: head, Path: p.Path, Content: []byte("shorter\n"), Message: "dana approves less of it", At: p.At}
+	next := ""
+	for range 3 { // each by a replica that has not seen the branch
+		store, _ := s.store()
+		again, err := store.Amend(s.Context(), a)
+		if err != nil || next != "" && again != next || s.tip(p.Name) != again {
+			s.Fatalf("amended to %s, %v; before to %q, and the branch is at %s", again, err, next, s.tip(p.Name))
+		}
+		next = again
+	}
+	s.git("fetch", "-q", "origin", p.Name)
+	if got := s.git("show", "-s", "--format=%P|%an|%B", "FETCH_HEAD"); got != head+"|tac[bot]|"+a.Message {
+		s.Errorf("the commit is %q", got)
+	}
+	if got := s.git("diff", "--name-status", head, next); got != "M\t"+p.Path {
+		s.Errorf("it changes %q", got)
+	}
+	store, _ := s.store()
+	a.Content = []byte("shorter still\n")
+	if lost, err := store.Amend(s.Context(), a); !errors.Is(err, world.ErrLost) || s.tip(p.Name) != next {
+		s.Errorf("Amend = %s, %v, and the branch is at %s; it had gone on to %s", lost, err, s.tip(p.Name), next)
 	}
 }
 

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,17 +24,19 @@ import (
 )
 
 // taken are the events that mean something to the bot.
-var taken = []string{"check_run", "ping", "pull_request", "pull_request_review", "push"}
+var taken = []string{"check_run", "membership", "organization", "ping", "pull_request", "pull_request_review", "push", "team"}
 
 // woken is a bot that only notes what it is woken for.
 type woken struct {
 	webhooks.Bot // nil: a webhook may ask for nothing else
 	pulls        []int
 	mains        int
+	alls         int
 }
 
 func (w *woken) WakePull(number int) { w.pulls = append(w.pulls, number) }
 func (w *woken) WakeMain()           { w.mains++ }
+func (w *woken) WakeAll()            { w.alls++ }
 
 type nobody struct{}
 
@@ -62,6 +66,7 @@ func handler(t *testing.T, bot webhooks.Bot, repository, branch string) http.Han
 
 // about is what an example says of itself.
 type about struct {
+	Action      string
 	Ref         string
 	Number      int
 	PullRequest struct{ Number int } `json:"pull_request"`
@@ -69,6 +74,7 @@ type about struct {
 		FullName      string `json:"full_name"`
 		DefaultBranch string `json:"default_branch"`
 	}
+	Organization struct{ Login string }
 }
 
 // deliver posts a payload as GitHub does, correctly signed.
@@ -103,7 +109,7 @@ func TestRealPayloadsAreTaken(t *testing.T) {
 			t.Fatalf("example %d of %s: %v", i, e.Event, err)
 		}
 		if a.Repository.FullName == "" { // of an organisation or an App, then
-			a.Repository.FullName, a.Repository.DefaultBranch = "acme/grants", "main"
+			a.Repository.FullName, a.Repository.DefaultBranch = cmp.Or(a.Organization.Login, "acme")+"/grants", "main"
 		}
 		bot := &woken{}
 		status, result := deliver(t, handler(t, bot, a.Repository.FullName, a.Repository.DefaultBranch), e)
@@ -113,7 +119,7 @@ func TestRealPayloadsAreTaken(t *testing.T) {
 		if slices.Contains(taken, e.Event) {
 			tried[e.Event]++
 			means(t, e.Event, a, bot, result)
-		} else if len(bot.pulls)+bot.mains > 0 {
+		} else if len(bot.pulls)+bot.mains+bot.alls > 0 {
 			t.Errorf("example %d of %s wakes the bot: %+v", i, e.Event, bot)
 		}
 	}
@@ -135,6 +141,12 @@ func means(t *testing.T, event string, a about, bot *woken, result string) {
 	case "push":
 		if onMain := a.Ref == "refs/heads/"+a.Repository.DefaultBranch; onMain != (bot.mains == 1) {
 			t.Errorf("a push to %s of %s wakes main %d times", a.Ref, a.Repository.FullName, bot.mains)
+		}
+	case "membership", "organization", "team":
+		owner, _, _ := strings.Cut(a.Repository.FullName, "/")
+		counts := a.Organization.Login == owner && slices.Contains([]string{"added", "removed", "member_added", "member_removed", "created", "deleted", "edited"}, a.Action)
+		if counts != (bot.alls == 1) {
+			t.Errorf("%s %s of %s wakes everything %d times", event, a.Action, a.Repository.FullName, bot.alls)
 		}
 	case "pull_request", "pull_request_review":
 		if want := max(a.Number, a.PullRequest.Number); !slices.Equal(bot.pulls, []int{want}) {

@@ -30,7 +30,9 @@ var gaps = []gap{
 	{"", 403, "any call whose credential lacks the permission, or whose limit is used up: described in prose (Troubleshooting, Rate limits), and listed for some operations only"},
 	{"POST /repos/{owner}/{repo}/pulls/{pull_number}/reviews", 404, "a pull request that is not there, or that the caller may not see: described in prose (Troubleshooting)"},
 	{"POST /repos/{owner}/{repo}/pulls/{pull_number}/requested_reviewers", 404, "the same"},
-	{"GET /repos/{owner}/{repo}/actions/permissions/workflow", 404, "the same, of who may not administer the repository"},
+	{"GET /repos/{owner}/{repo}/commits/{ref}/check-runs", 422, "a full hash of no commit here: described for a commit itself (GET /repos/{owner}/{repo}/commits/{ref}), not for what lies under it"},
+	{"DELETE /applications/{client_id}/token", 404, "a token that is none of this App's, or not any more: described for the check of the same token (POST), not for its end"},
+	{"GET /repos/{owner}/{repo}/actions/permissions/workflow", 404, "what the caller may not administer: described in prose (Troubleshooting)"},
 }
 
 // gapOf returns why an answer with an undescribed status is none of ours to

@@ -72,6 +72,9 @@ type crashLife struct {
 	// plays the rest.
 	holds func(s *stage) (id string)
 	ends  func(s *stage, id string)
+	// between is played between the two. Where it is there, it alone is
+	// disturbed.
+	between func(s *stage, id string)
 }
 
 // calm plays the life undisturbed and returns its crash points.
@@ -80,9 +83,19 @@ func (l crashLife) calm(t *testing.T) []point {
 	s := newStage(t, shared.vault, shared.postgres, l.props)
 	r := s.start("one")
 	id := l.holds(s)
+	from, to := 0, -1
+	if l.between != nil {
+		from = len(r.wire.Calls())
+		l.between(s, id)
+		to = len(r.wire.Calls())
+	}
 	l.ends(s, id)
 	s.ended(id, 15*time.Minute, noStray)
-	return points(r.wire.Calls(), s.name)
+	calls := r.wire.Calls()
+	if to < 0 {
+		to = len(calls)
+	}
+	return points(calls[from:to], s.name)
 }
 
 // crash plays the life with one accident, and reports whether it came to that:
@@ -94,14 +107,21 @@ func (l crashLife) crash(t *testing.T, p point, when parts.Moment) bool {
 	s := newStage(t, shared.vault, shared.postgres, l.props)
 	first := s.launch("first")
 	var replaced sync.WaitGroup
-	first.wire.Order(p.accident(s.name, when, func() {
+	accident := p.accident(s.name, when, func() {
 		if when != parts.Lost {
 			first.Kill()
 		}
 		replaced.Go(func() { s.start("second") })
-	}))
+	})
+	if l.between == nil {
+		first.wire.Order(accident)
+	}
 	s.must(s.front.Another(first.URL))
 	id := l.holds(s)
+	if l.between != nil {
+		first.wire.Order(accident)
+		l.between(s, id)
+	}
 	l.ends(s, id)
 	s.ended(id, 15*time.Minute, lazily)
 	replaced.Wait()

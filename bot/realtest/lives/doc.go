@@ -7,6 +7,9 @@
 //	stage_test.go     the world of one life: a repository, replicas, people
 //	database_test.go, ssh_test.go, pki_test.go, generic_test.go
 //	                  one life for each kind of resource
+//	extension_test.go one credential that lives longer than it was to, or
+//	                  less long
+//	glass_test.go     access that nobody consented to before
 //	crash_test.go     a replica is killed at every call that it makes to Vault
 //	outage_test.go    Vault or PostgreSQL is away when it is needed
 //	raft_test.go      the leader of three Vault servers is killed

@@ -2,12 +2,14 @@ package parts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -134,6 +136,22 @@ func (p *Postgres) Users(ctx context.Context) ([]string, error) {
 // Sessions returns the users that are connected, once for each session.
 func (p *Postgres) Sessions(ctx context.Context) ([]string, error) {
 	return p.column(ctx, `SELECT usename FROM pg_catalog.pg_stat_activity WHERE usename LIKE 'v-%' ORDER BY 1`)
+}
+
+// ValidUntil returns when the database begins to refuse a user's login; the
+// zero time where there is no such user.
+func (p *Postgres) ValidUntil(ctx context.Context, user string) (time.Time, error) {
+	c, err := p.root(ctx, "payments")
+	if err != nil {
+		return time.Time{}, fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	defer c.Close(ctx)
+	var until time.Time
+	err = c.QueryRow(ctx, `SELECT rolvaliduntil FROM pg_catalog.pg_roles WHERE rolname = $1`, user).Scan(&until)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return time.Time{}, fmt.Errorf("read until when %s is valid: %w", user, err)
+	}
+	return until, nil
 }
 
 // Busy returns how many statements of Vault's administrator run right now.

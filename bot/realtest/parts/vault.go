@@ -293,6 +293,24 @@ func (v *Vault) Leases(ctx context.Context, prefix string) ([]string, error) {
 	return all, nil
 }
 
+// LeaseEnd returns when a lease ends, as Vault itself has it.
+func (v *Vault) LeaseEnd(ctx context.Context, lease string) (time.Time, error) {
+	client, err := v.client()
+	if err != nil {
+		return time.Time{}, err
+	}
+	found, err := client.Sys().LookupWithContext(ctx, lease)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look up the lease %s: %w", lease, err)
+	}
+	text, _ := found.Data["expire_time"].(string)
+	end, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the end of the lease %s: %w", lease, err)
+	}
+	return end, nil
+}
+
 // Record returns what a KV v2 mount holds at a path, nil where nothing.
 func (v *Vault) Record(ctx context.Context, mount, path string) (map[string]any, error) {
 	client, err := v.client()

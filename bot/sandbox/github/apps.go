@@ -50,7 +50,7 @@ func (s *Server) AddApp(slug string, id int64) (*App, error) {
 		}),
 		Permissions: map[string]string{
 			"contents": "write", "pull_requests": "write", "checks": "write",
-			"metadata": "read", "members": "read",
+			"issues": "write", "metadata": "read", "members": "read",
 		},
 		key:     keyVerifier{&key.PublicKey},
 		created: s.now(),

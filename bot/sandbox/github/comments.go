@@ -85,42 +85,6 @@ func (c *call) editComment() (answer, error) {
 	return answer{}, notFound()
 }
 
-func (c *call) createIssue() (answer, error) {
-	var in struct {
-		Title, Body string
-		Labels      []string
-	}
-	if err := c.decode(&in); err != nil {
-		return answer{}, err
-	}
-	if in.Title == "" {
-		return answer{}, invalid("Issue", "title", "missing_field", "")
-	}
-	c.repo.lastNumber++
-	i := &issue{
-		id: c.s.nextID(), number: c.repo.lastNumber, title: in.Title, body: in.Body,
-		labels: in.Labels, author: c.who.user, created: c.s.now(),
-	}
-	c.repo.issues = append(c.repo.issues, i)
-	return created(c.s.issueJSON(c.repo, i))
-}
-
-// IssueTitles lists the titles of the issues of a repository, oldest first:
-// alerts arrive as issues.
-func (s *Server) IssueTitles(repo string) ([]string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, err := s.live.repo(repo)
-	if err != nil {
-		return nil, err
-	}
-	var titles []string
-	for _, i := range r.issues {
-		titles = append(titles, i.title)
-	}
-	return titles, nil
-}
-
 func (s *Server) commentJSON(r *Repo, m *comment) object {
 	html := fmt.Sprintf("%s/%s/issues/%d#issuecomment-%d", s.url, r.fullName(), m.number, m.id)
 	return object{
@@ -129,23 +93,5 @@ func (s *Server) commentJSON(r *Repo, m *comment) object {
 		"issue_url":  fmt.Sprintf("%s/issues/%d", s.repoAPI(r), m.number),
 		"created_at": stamp(m.created), "updated_at": stamp(m.updated),
 		"author_association": s.association(m.author, r),
-	}
-}
-
-func (s *Server) issueJSON(r *Repo, i *issue) object {
-	self := fmt.Sprintf("%s/issues/%d", s.repoAPI(r), i.number)
-	labels := []any{}
-	for _, name := range i.labels {
-		labels = append(labels, object{"id": 1, "node_id": nodeID("Label", 1), "url": s.repoAPI(r) + "/labels/" + name, "name": name, "description": nil, "color": "ededed", "default": false})
-	}
-	return object{
-		"id": i.id, "node_id": nodeID("Issue", i.id), "number": i.number, "title": i.title, "body": i.body,
-		"user": s.userJSON(i.author), "state": "open", "state_reason": nil, "locked": false, "active_lock_reason": nil,
-		"labels": labels, "assignee": nil, "assignees": []any{}, "milestone": nil, "comments": i.comments,
-		"url": self, "repository_url": s.repoAPI(r), "labels_url": self + "/labels{/name}",
-		"comments_url": self + "/comments", "events_url": self + "/events",
-		"html_url":   fmt.Sprintf("%s/%s/issues/%d", s.url, r.fullName(), i.number),
-		"created_at": stamp(i.created), "updated_at": stamp(i.created), "closed_at": nil,
-		"author_association": s.association(i.author, r),
 	}
 }

@@ -2,13 +2,16 @@ package github
 
 import (
 	"fmt"
-	"net/http"
 	"slices"
+	"time"
 )
 
 // issueWork is what became of an issue since it was opened.
 type issueWork struct {
 	closed    bool
+	reason    string // state_reason: completed, not_planned, duplicate, reopened, or empty
+	closedBy  *User
+	closedAt  time.Time
 	assignees []*User
 	movedTo   string // the API's path of the issue that it is now; empty: not transferred
 	deleted   bool
@@ -16,27 +19,100 @@ type issueWork struct {
 
 // OpenIssue opens an issue as a person and returns its number.
 func (s *Server) OpenIssue(repo, login, title string) (number int, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, err := s.live.repo(repo)
-	if err != nil {
-		return 0, err
-	}
-	author, err := s.user(login)
-	if err != nil {
-		return 0, err
-	}
-	r.lastNumber++
-	r.issues = append(r.issues, &issue{id: s.nextID(), number: r.lastNumber, title: title, author: author, created: s.now()})
-	return r.lastNumber, nil
-}
-
-// CloseIssue closes an issue.
-func (s *Server) CloseIssue(repo string, number int) error {
-	return s.changeIssue(repo, number, func(_ *Repo, i *issue) error {
-		i.work.closed = true
+	err = s.withRepo(repo, func(r *Repo) error {
+		who, err := s.user(login)
+		if err != nil {
+			return err
+		}
+		number = s.addIssue(r, actor{user: who}, title, "", nil).number
 		return nil
 	})
+	return number, err
+}
+
+func (s *Server) addIssue(r *Repo, who actor, title, body string, labels []string) *issue {
+	r.lastNumber++
+	i := &issue{
+		id: s.nextID(), number: r.lastNumber, title: title, body: body,
+		labels: labels, author: who.user, created: s.now(), updated: s.now(),
+	}
+	r.issues = append(r.issues, i)
+	s.emitIssue(r, who, i, "opened")
+	return i
+}
+
+// CloseIssue closes an issue as done, as its author.
+func (s *Server) CloseIssue(repo string, number int) error {
+	return s.changeIssue(repo, number, func(r *Repo, i *issue) error {
+		s.closeIssue(r, actor{user: i.author}, i, "completed")
+		return nil
+	})
+}
+
+// CloseIssueAs closes an issue as somebody: the reason is completed,
+// not_planned or duplicate.
+func (s *Server) CloseIssueAs(repo string, number int, login, reason string) error {
+	return s.changeIssue(repo, number, func(r *Repo, i *issue) error {
+		who, err := s.person(r, login, "read")
+		if err != nil {
+			return err
+		}
+		s.closeIssue(r, who, i, reason)
+		return nil
+	})
+}
+
+// ReopenIssue opens a closed issue again.
+func (s *Server) ReopenIssue(repo string, number int, login string) error {
+	return s.changeIssue(repo, number, func(r *Repo, i *issue) error {
+		who, err := s.person(r, login, "read")
+		if err != nil {
+			return err
+		}
+		s.reopenIssue(r, who, i)
+		return nil
+	})
+}
+
+func (s *Server) closeIssue(r *Repo, who actor, i *issue, reason string) {
+	if i.work.closed {
+		i.work.reason = reason
+		return
+	}
+	i.work.closed, i.work.reason, i.work.closedBy, i.work.closedAt = true, reason, who.user, s.now()
+	i.updated = s.now()
+	s.emitIssue(r, who, i, "closed")
+}
+
+func (s *Server) reopenIssue(r *Repo, who actor, i *issue) {
+	if !i.work.closed {
+		return
+	}
+	i.work.closed, i.work.reason, i.work.closedBy, i.work.closedAt = false, "reopened", nil, time.Time{}
+	i.updated = s.now()
+	s.emitIssue(r, who, i, "reopened")
+}
+
+// IssueBody returns the title, body and labels of an issue.
+func (s *Server) IssueBody(repo string, number int) (title, body string, labels []string, err error) {
+	err = s.changeIssue(repo, number, func(_ *Repo, i *issue) error {
+		title, body, labels = i.title, i.body, slices.Clone(i.labels)
+		return nil
+	})
+	return title, body, labels, err
+}
+
+// IssueTitles lists the titles of the issues of a repository, oldest first:
+// alerts arrive as issues.
+func (s *Server) IssueTitles(repo string) ([]string, error) {
+	var titles []string
+	err := s.withRepo(repo, func(r *Repo) error {
+		for _, i := range r.issues {
+			titles = append(titles, i.title)
+		}
+		return nil
+	})
+	return titles, err
 }
 
 // AssignIssue makes people the assignees of an issue, in the place of those
@@ -93,56 +169,4 @@ func (s *Server) changeIssue(repo string, number int, change func(*Repo, *issue)
 		return fmt.Errorf("issue %s#%d does not exist", repo, number)
 	}
 	return change(r, r.issues[at])
-}
-
-// getIssueOrPull serves an issue; a pull request is an issue too, and says so
-// in a field of its own.
-func (c *call) getIssueOrPull() (answer, error) {
-	n, err := c.number("number")
-	if err != nil {
-		return answer{}, err
-	}
-	for _, i := range c.repo.issues {
-		if i.number == int(n) {
-			return c.issueNow(i)
-		}
-	}
-	if p, err := c.repo.pull(int(n)); err == nil {
-		return ok(c.s.pullAsIssue(c.repo, p))
-	}
-	return answer{}, notFound()
-}
-
-func (c *call) issueNow(i *issue) (answer, error) {
-	switch {
-	case i.work.deleted:
-		return answer{}, failure(http.StatusGone, "This issue was deleted")
-	case i.work.movedTo != "":
-		moved := failure(http.StatusMovedPermanently, "Moved Permanently")
-		moved.header = http.Header{"Location": {i.work.movedTo}}
-		return answer{}, moved
-	}
-	shown := c.s.issueJSON(c.repo, i)
-	if i.work.closed {
-		shown["state"], shown["state_reason"], shown["closed_at"] = "closed", "completed", stamp(i.created)
-	}
-	if len(i.work.assignees) > 0 {
-		shown["assignee"], shown["assignees"] = c.s.userJSON(i.work.assignees[0]), each(i.work.assignees, c.s.userJSON)
-	}
-	return ok(shown)
-}
-
-// pullAsIssue renders a pull request as the issue that it also is.
-func (s *Server) pullAsIssue(r *Repo, p *pull) object {
-	shown := s.issueJSON(r, &issue{id: p.id, number: p.number, title: p.title, body: p.body, author: p.author, created: p.created, comments: p.comments})
-	if !p.open {
-		shown["state"] = "closed"
-	}
-	html := fmt.Sprintf("%s/%s/pull/%d", s.url, r.fullName(), p.number)
-	shown["html_url"], shown["draft"] = html, false
-	shown["pull_request"] = object{
-		"url": fmt.Sprintf("%s/pulls/%d", s.repoAPI(r), p.number), "html_url": html,
-		"diff_url": html + ".diff", "patch_url": html + ".patch", "merged_at": nil,
-	}
-	return shown
 }

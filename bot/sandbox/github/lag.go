@@ -81,6 +81,7 @@ func (w *world) copy() *world {
 			}
 			p.requested = slices.Clone(p.requested)
 			p.reviews = cloneEach(p.reviews, func(*review) {})
+			p.lines = cloneEach(p.lines, func(*lineComment) {})
 		})
 		r.issues = cloneEach(r.issues, func(*issue) {})
 		r.comments = cloneEach(r.comments, func(*comment) {})

@@ -114,6 +114,7 @@ type pull struct {
 	judged    bool // whether mergeability has been worked out since the last change
 	requested []*User
 	reviews   []*review
+	lines     []*lineComment
 	comments  int
 }
 
@@ -136,6 +137,7 @@ type issue struct {
 	author   *User
 	labels   []string
 	created  time.Time
+	updated  time.Time
 	comments int
 	work     issueWork
 }

@@ -45,6 +45,7 @@ func (s *Server) oauthRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /login/oauth/authorize", s.authorize)
 	mux.HandleFunc("POST /applications/{client}/token", s.handle(route{app: "client", do: (*call).checkToken}))
 	mux.HandleFunc("DELETE /applications/{client}/token", s.handle(route{app: "client", do: (*call).deleteToken}))
+	mux.HandleFunc("DELETE /applications/{client}/grant", s.handle(route{app: "client", do: (*call).deleteGrant}))
 }
 
 // SetPolling sets how long clients must wait between two polls of a device
@@ -173,15 +174,19 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	app := s.appByClient(in.Get("client_id"))
-	secretOK := app != nil && in.Get("client_secret") == app.ClientSecret
+	given := in.Get("client_secret")
+	secretOK := app != nil && given == app.ClientSecret
+	wrongSecret := oauthError("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect.")
 	switch grant := in.Get("grant_type"); {
 	case app == nil:
-		reply(w, r, oauthError("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect."))
+		reply(w, r, wrongSecret)
 	case grant == "urn:ietf:params:oauth:grant-type:device_code":
 		reply(w, r, s.pollDevice(app, in.Get("device_code")))
-	case !secretOK && (grant != "refresh_token" || in.Get("client_secret") != ""):
+	case grant == "refresh_token" && given == "" && s.fromDevice(in.Get("refresh_token")):
 		// The refresh of a token from the device flow needs no secret.
-		reply(w, r, oauthError("incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect."))
+		reply(w, r, s.refresh(app, in.Get("refresh_token")))
+	case !secretOK:
+		reply(w, r, wrongSecret)
 	case grant == "refresh_token":
 		reply(w, r, s.refresh(app, in.Get("refresh_token")))
 	case grant == "" || grant == "authorization_code":
@@ -213,11 +218,11 @@ func (s *Server) pollDevice(app *App, code string) object {
 		return oauthError("authorization_pending", "The authorization request is still pending.")
 	}
 	delete(s.devices, code)
-	return s.tokenAnswer(d.user, app)
+	return s.tokenAnswer(d.user, app, true)
 }
 
-func (s *Server) tokenAnswer(u *User, app *App) object {
-	access, refresh := s.issueUserToken(u, app)
+func (s *Server) tokenAnswer(u *User, app *App, device bool) object {
+	access, refresh := s.issueUserToken(u, app, device)
 	return object{
 		"access_token": access.secret, "token_type": "bearer", "scope": "",
 		"expires_in": int(time.Until(access.expires).Round(time.Second) / time.Second), "refresh_token": refresh.secret,
@@ -233,7 +238,14 @@ func (s *Server) refresh(app *App, secret string) object {
 	}
 	delete(s.tokens, secret)
 	delete(s.tokens, t.partner)
-	return s.tokenAnswer(t.user, app)
+	return s.tokenAnswer(t.user, app, t.device)
+}
+
+// fromDevice reports whether a refresh token came out of the device flow; one
+// that is not known gets the answer of those that are over.
+func (s *Server) fromDevice(secret string) bool {
+	t := s.tokens[secret]
+	return t == nil || t.device
 }
 
 func (s *Server) redeem(app *App, in url.Values) object {
@@ -247,7 +259,7 @@ func (s *Server) redeem(app *App, in url.Values) object {
 	case in.Get("redirect_uri") != "" && in.Get("redirect_uri") != c.redirect:
 		return oauthError("redirect_uri_mismatch", "The redirect_uri MUST match the registered callback URL for this application.")
 	}
-	return s.tokenAnswer(c.user, app)
+	return s.tokenAnswer(c.user, app, false)
 }
 
 // application authenticates the App by its client id and secret, which must
@@ -296,6 +308,9 @@ func (c *call) checkToken() (answer, error) {
 	})
 }
 
+// deleteToken ends one token. What becomes of the refresh token that came with
+// it GitHub does not say; here it lives on, which is the worse of the two, so
+// that nobody relies on more than is promised.
 func (c *call) deleteToken() (answer, error) {
 	app, err := c.application()
 	if err != nil {
@@ -306,7 +321,21 @@ func (c *call) deleteToken() (answer, error) {
 		return answer{}, err
 	}
 	delete(c.s.tokens, t.secret)
-	delete(c.s.tokens, t.partner)
+	return empty()
+}
+
+// deleteGrant ends all that the person has given the App, refresh tokens and
+// other sign-ins included.
+func (c *call) deleteGrant() (answer, error) {
+	app, err := c.application()
+	if err != nil {
+		return answer{}, err
+	}
+	t, err := c.tokenOf(app)
+	if err != nil {
+		return answer{}, err
+	}
+	c.s.endTokens(func(other *token) bool { return other.user == t.user && other.app == app })
 	return empty()
 }
 

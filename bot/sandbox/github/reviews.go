@@ -54,22 +54,24 @@ func (c *call) createReview() (answer, error) {
 	}
 	var in struct {
 		Body, Event string
-		CommitID    string `json:"commit_id"`
+		CommitID    string        `json:"commit_id"`
+		Comments    []LineComment `json:"comments"`
 	}
 	if err := c.decode(&in); err != nil {
 		return answer{}, err
 	}
-	r, err := c.s.addReview(p, c.who, in.Event, in.Body, in.CommitID)
+	r, err := c.s.addReview(p, c.who, in.Event, in.Body, in.CommitID, in.Comments...)
 	if err != nil {
 		return answer{}, err
 	}
 	return ok(c.s.reviewJSON(p, r))
 }
 
-// addReview records a review. As on GitHub anybody who can read may approve:
-// whether that means anything is for the reader of the review to judge. The
-// one refusal is an approval of one's own pull request.
-func (s *Server) addReview(p *pull, who actor, event, body, commit string) (*review, error) {
+// addReview records a review, with comments on lines. As on GitHub anybody who
+// can read may approve: whether that means anything is for the reader of the
+// review to judge. What is refused is to judge one's own pull request, and to
+// begin a review while another one waits to be sent.
+func (s *Server) addReview(p *pull, who actor, event, body, commit string, comments ...LineComment) (*review, error) {
 	unprocessable := func(why string) error {
 		return failure(http.StatusUnprocessableEntity, "Unprocessable Entity", why)
 	}
@@ -83,8 +85,10 @@ func (s *Server) addReview(p *pull, who actor, event, body, commit string) (*rev
 		return nil, unprocessable("Can not approve your own pull request")
 	case own && event == "REQUEST_CHANGES":
 		return nil, unprocessable("Can not request changes on your own pull request")
-	case (event == "COMMENT" || event == "REQUEST_CHANGES") && body == "":
+	case (event == "COMMENT" || event == "REQUEST_CHANGES") && body == "" && len(comments) == 0:
 		return nil, invalid("PullRequestReview", "body", "missing_field", "")
+	case p.begun(who.user):
+		return nil, unprocessable("User can only have one pending review per pull request")
 	}
 	sha := p.headSHA
 	if commit != "" {
@@ -95,7 +99,11 @@ func (s *Server) addReview(p *pull, who actor, event, body, commit string) (*rev
 		}
 	}
 	r := &review{id: s.nextID(), author: who.user, state: state, body: body, commit: sha}
-	p.reviews = append(p.reviews, r)
+	lines, err := s.lineComments(p, r, comments)
+	if err != nil {
+		return nil, err
+	}
+	p.reviews, p.lines = append(p.reviews, r), append(p.lines, lines...)
 	if state == "PENDING" {
 		return r, nil
 	}
@@ -107,6 +115,11 @@ func (s *Server) submitted(p *pull, who actor, r *review) {
 	r.submitted, p.updated = s.now(), s.now()
 	p.requested = slices.DeleteFunc(p.requested, func(u *User) bool { return u == who.user })
 	s.emitReview(p, who, r, "submitted")
+}
+
+// begun reports whether somebody has a review that is not sent yet.
+func (p *pull) begun(u *User) bool {
+	return slices.ContainsFunc(p.reviews, func(r *review) bool { return r.author == u && r.state == "PENDING" })
 }
 
 // wasHead reports whether somebody has reviewed that commit before: it was

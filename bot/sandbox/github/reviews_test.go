@@ -165,3 +165,70 @@ func TestComments(t *testing.T) {
 		t.Errorf("issues are %v", titles)
 	}
 }
+
+// TestAPersonsTokenIsOfUseWithTheAppsRightsOnly is what keeps an App from
+// doing in a person's name what nobody let it do.
+func TestAPersonsTokenIsOfUseWithTheAppsRightsOnly(t *testing.T) {
+	w := newWorld(t)
+	n := w.open("g1").GetNumber()
+	as := func(login string, app *github.App) *api.Client {
+		return w.client(nil).WithAuthToken(get[string](t)(w.UserToken(login, app)))
+	}
+	r, err := w.review(as("alice", w.app), n, "APPROVE", "")
+	must(t, err)
+	if r.GetUser().GetID() != 1001 || r.GetUser().GetType() != "User" {
+		t.Errorf("the review is %v", r)
+	}
+	_, err = w.review(as("mallory", w.app), n, "APPROVE", "")
+	status(t, err, 404, "Not Found")
+
+	weak := get[*github.App](t)(w.AddApp("weak", 90))
+	_, err = w.review(as("alice", weak), n, "APPROVE", "")
+	status(t, err, 404, "Not Found") // it is not installed
+	weak.Permissions["pull_requests"] = "read"
+	_, err = w.Install(weak, "acme", 9001)
+	must(t, err)
+	_, err = w.review(as("alice", weak), n, "APPROVE", "")
+	status(t, err, 403, "Resource not accessible by integration")
+	if got := w.reviews(n); len(got) != 1 {
+		t.Errorf("reviews are %v", got)
+	}
+}
+
+func TestCommentsOnLinesMoveAlongUntilTheyAreOutdated(t *testing.T) {
+	w := newWorld(t)
+	push := func(text string) string {
+		t.Helper()
+		return get[string](t)(w.Push(github.Push{Repo: repo, Login: "alice", Branch: "f", Files: map[string]string{"d/f": text}, Message: "f"}))
+	}
+	first := push("one\ntwo\n")
+	n := get[int](t)(w.OpenPull(repo, "alice", "f", "main", "mine", ""))
+	id := get[int64](t)(w.ReviewLines(repo, n, "bob", "COMMENT", "", "", github.LineComment{Path: "d/f", Line: 2, Body: github.Suggest("deux")}))
+	_, err := w.ReviewLines(repo, n, "bob", "", "", "", github.LineComment{Path: "d/f", Line: 1, Body: "not sent"})
+	must(t, err)
+	for _, bad := range []github.LineComment{{Path: "d/f", Line: 3, Body: "x"}, {Path: "d", Line: 1, Body: "x"}, {Path: "g", Line: 1, Body: "x"}, {Path: "d/f", Line: 1}} {
+		if _, err := w.ReviewLines(repo, n, "alice", "COMMENT", "", "", bad); err == nil {
+			t.Errorf("%+v was taken", bad)
+		}
+	}
+	shown := func() *api.PullRequestComment {
+		t.Helper()
+		list, _, err := w.bot().PullRequests.ListComments(ctx, "acme", "grants", n, nil)
+		must(t, err)
+		if len(list) != 1 || list[0].GetPullRequestReviewID() != id || list[0].GetOriginalCommitID() != first || list[0].GetOriginalLine() != 2 {
+			t.Fatalf("comments are %v", list)
+		}
+		return list[0]
+	}
+	if c := shown(); c.GetLine() != 2 || c.GetCommitID() != first || c.GetUser().GetLogin() != "bob" {
+		t.Errorf("comment is %v", c)
+	}
+	second := push("uno\ntwo\n")
+	if c := shown(); c.GetLine() != 2 || c.GetCommitID() != second {
+		t.Errorf("comment is %v", c)
+	}
+	push("uno\ndos\n")
+	if c := shown(); c.Line != nil || c.GetCommitID() != first {
+		t.Errorf("comment is %v", c)
+	}
+}

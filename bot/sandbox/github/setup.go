@@ -1,8 +1,10 @@
 package github
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -71,12 +73,16 @@ func (s *Server) AddMember(org string, logins ...string) error {
 		if err != nil {
 			return fmt.Errorf("add to organisation %s: %w", org, err)
 		}
-		o.members[u.ID] = u
+		if o.members[u.ID] == nil {
+			o.members[u.ID] = u
+			s.emitMember(o, u, "member_added")
+		}
 	}
 	return nil
 }
 
 // RemoveMember takes somebody out of the organisation and all of its teams.
+// Webhooks tell of each team first and of the organisation last.
 func (s *Server) RemoveMember(org, login string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,10 +91,17 @@ func (s *Server) RemoveMember(org, login string) error {
 		return fmt.Errorf("remove from organisation %s: %w", org, err)
 	}
 	o := s.addOrg(org)
-	delete(o.members, u.ID)
-	for _, t := range o.teams {
+	if o.members[u.ID] == nil {
+		return nil
+	}
+	for _, t := range slices.SortedFunc(maps.Values(o.teams), func(a, b *Team) int { return cmp.Compare(a.ID, b.ID) }) {
+		if t.states[u.ID] == "active" {
+			s.emitMembership(o, t, u, "removed")
+		}
 		delete(t.states, u.ID)
 	}
+	delete(o.members, u.ID)
+	s.emitMember(o, u, "member_removed")
 	return nil
 }
 
@@ -100,6 +113,7 @@ func (s *Server) AddTeam(org, slug string, id int64, members ...string) (*Team, 
 	o := s.addOrg(org)
 	t := &Team{ID: id, Slug: slug, org: o.account, states: map[int64]string{}, created: s.now()}
 	o.teams[slug] = t
+	s.emitTeam(o, t, "created")
 	s.mu.Unlock()
 	return t, s.SetTeamMembers(org, slug, members...)
 }
@@ -137,7 +151,16 @@ func (s *Server) changeTeam(org, slug string, logins []string, state string, rep
 			o.members[u.ID] = u
 		}
 	}
+	before := t.states
 	t.states = states
+	for _, u := range people(o.members) {
+		switch was, is := before[u.ID] == "active", states[u.ID] == "active"; {
+		case was && !is:
+			s.emitMembership(o, t, u, "removed")
+		case is && !was:
+			s.emitMembership(o, t, u, "added")
+		}
+	}
 	return nil
 }
 
@@ -157,7 +180,11 @@ func (s *Server) SetParentTeam(org, child, parent string) error {
 func (s *Server) RemoveTeam(org, slug string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.addOrg(org).teams, slug)
+	o := s.addOrg(org)
+	if t := o.teams[slug]; t != nil {
+		s.emitTeam(o, t, "deleted")
+	}
+	delete(o.teams, slug)
 }
 
 // AddRepo adds an empty, private repository of an organisation or a person.

@@ -24,6 +24,7 @@ type token struct {
 	created     time.Time
 	expires     time.Time // zero for never
 	partner     string    // the refresh token that came with a user token, and the reverse
+	device      bool      // a user token out of the device flow, or its refresh token
 }
 
 // actor is who makes a call. The zero value is nobody.
@@ -235,8 +236,40 @@ func (s *Server) installedWith(app *App, account *User, wanted string) bool {
 func (s *Server) ExpireTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.endTokens(func(t *token) bool { return t.kind == "installation" })
+}
+
+// ExpireUserTokens ends the access tokens that login has given to Apps, as
+// eight hours do. The refresh tokens live on.
+func (s *Server) ExpireUserTokens(login string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endTokens(func(t *token) bool { return t.kind == "user" && strings.EqualFold(t.user.Login, login) })
+}
+
+// TokenLives reports whether a token, of whatever kind, still works.
+func (s *Server) TokenLives(secret string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tokens[secret]
+	return t != nil && !t.expired()
+}
+
+// LiveUserTokens counts the access tokens that login has out.
+func (s *Server) LiveUserTokens(login string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tokens {
+		if t.kind == "user" && strings.EqualFold(t.user.Login, login) && !t.expired() {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Server) endTokens(which func(*token) bool) {
 	for secret, t := range s.tokens {
-		if t.kind == "installation" {
+		if which(t) {
 			delete(s.tokens, secret)
 		}
 	}
@@ -251,14 +284,25 @@ func (s *Server) UserToken(login string, app *App) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t, _ := s.issueUserToken(u, app)
+	t, _ := s.issueUserToken(u, app, true)
 	return t.secret, nil
 }
 
+// UserTokens is UserToken with the refresh token that came with it.
+func (s *Server) UserTokens(login string, app *App) (access, refresh string, err error) {
+	access, err = s.UserToken(login, app)
+	if err != nil {
+		return "", "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return access, s.tokens[access].partner, nil
+}
+
 // issueUserToken makes a user token and the refresh token that goes with it.
-func (s *Server) issueUserToken(u *User, app *App) (access, refresh *token) {
-	access = s.issue("ghu_", token{kind: "user", user: u, app: app, expires: time.Now().Add(8 * time.Hour)})
-	refresh = s.issue("ghr_", token{kind: "refresh", user: u, app: app, expires: time.Now().AddDate(0, 6, 0)})
+func (s *Server) issueUserToken(u *User, app *App, device bool) (access, refresh *token) {
+	access = s.issue("ghu_", token{kind: "user", user: u, app: app, device: device, expires: time.Now().Add(8 * time.Hour)})
+	refresh = s.issue("ghr_", token{kind: "refresh", user: u, app: app, device: device, expires: time.Now().AddDate(0, 6, 0)})
 	access.partner, refresh.partner = refresh.secret, access.secret
 	return access, refresh
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // hookEvents are the events the server's Apps are subscribed to.
-var hookEvents = []string{"check_run", "pull_request", "pull_request_review", "push"}
+var hookEvents = []string{"check_run", "issues", "membership", "organization", "pull_request", "pull_request_review", "push", "team"}
 
 // SetWebhook makes the App receive its events at url, signed with secret. An
 // empty url switches them off. An App hears of the accounts it is installed on.
@@ -18,21 +18,28 @@ func (s *Server) SetWebhook(app *App, url, secret string) {
 	app.hookURL, app.hookSecret = url, secret
 }
 
-// emit queues an event for every App that is to hear of the repository. It is
-// called under the mutex and never waits; the payload is rendered at once, so
-// it tells of this moment and not of the moment of delivery.
+// emit queues an event for every App that is to hear of the repository.
 func (s *Server) emit(repo *Repo, who actor, event, action string, payload object) {
+	if s.heard(repo.owner) {
+		payload["repository"] = s.repoJSON(repo)
+		s.emitTo(repo.owner, who, event, action, payload)
+	}
+}
+
+// emitTo queues an event for every App on an account. It is called under the
+// mutex and never waits; the payload is rendered at once, so it tells of this
+// moment and not of the moment of delivery.
+func (s *Server) emitTo(account *User, who actor, event, action string, payload object) {
 	for _, i := range s.installs {
-		if i.account != repo.owner || i.App.hookURL == "" {
+		if i.account != account || i.App.hookURL == "" {
 			continue
 		}
 		if action != "" {
 			payload["action"] = action
 		}
-		payload["repository"] = s.repoJSON(repo)
 		payload["sender"] = s.userJSON(who.user)
 		payload["installation"] = object{"id": i.ID, "node_id": nodeID("Integration", i.ID)}
-		if org := s.live.orgs[strings.ToLower(repo.owner.Login)]; org != nil {
+		if org := s.live.orgs[strings.ToLower(account.Login)]; org != nil {
 			payload["organization"] = s.orgJSON(org)
 		}
 		body, err := json.Marshal(payload)
@@ -46,11 +53,11 @@ func (s *Server) emit(repo *Repo, who actor, event, action string, payload objec
 	}
 }
 
-// heard reports whether anybody receives the events of a repository; payloads
+// heard reports whether anybody receives the events of an account; payloads
 // are worth making only then.
-func (s *Server) heard(repo *Repo) bool {
+func (s *Server) heard(account *User) bool {
 	for _, i := range s.installs {
-		if i.account == repo.owner && i.App.hookURL != "" {
+		if i.account == account && i.App.hookURL != "" {
 			return true
 		}
 	}
@@ -58,7 +65,7 @@ func (s *Server) heard(repo *Repo) bool {
 }
 
 func (s *Server) emitPull(p *pull, who actor, action string, more object) {
-	if !s.heard(p.repo) {
+	if !s.heard(p.repo.owner) {
 		return
 	}
 	payload := object{"number": p.number, "pull_request": s.pullFullJSON(p)}
@@ -78,8 +85,36 @@ func (s *Server) emitCheck(repo *Repo, who actor, run *checkRun, action string) 
 	s.emit(repo, who, "check_run", action, object{"check_run": s.checkJSON(repo, run)})
 }
 
+// emitMember tells of somebody who came into the organisation or left it. An
+// owner of it did that, who is not modelled: the organisation stands for them.
+func (s *Server) emitMember(o *Org, u *User, action string) {
+	if !s.heard(o.account) {
+		return
+	}
+	api := s.url + "/orgs/" + o.account.Login
+	s.emitTo(o.account, actor{user: o.account}, "organization", action, object{"membership": object{
+		"url": api + "/memberships/" + u.Login, "organization_url": api, "state": "active", "role": "member", "user": s.userJSON(u),
+	}})
+}
+
+// emitMembership tells of somebody who came into a team or left it.
+func (s *Server) emitMembership(o *Org, t *Team, u *User, action string) {
+	if s.heard(o.account) {
+		s.emitTo(o.account, actor{user: o.account}, "membership", action, object{
+			"scope": "team", "member": s.userJSON(u), "team": s.teamJSON(o, t, true),
+		})
+	}
+}
+
+// emitTeam tells of a team that was made or deleted.
+func (s *Server) emitTeam(o *Org, t *Team, action string) {
+	if s.heard(o.account) {
+		s.emitTo(o.account, actor{user: o.account}, "team", action, object{"team": s.teamJSON(o, t, true)})
+	}
+}
+
 func (s *Server) emitPush(repo *Repo, who actor, u refUpdate, forced bool) {
-	if !s.heard(repo) {
+	if !s.heard(repo.owner) {
 		return
 	}
 	var head any

@@ -37,6 +37,14 @@ func (w *world) receive(secret string) *receiver {
 			name += " " + e.GetAction() + " " + e.GetReview().GetState()
 		case *api.PushEvent:
 			name += " " + e.GetRef()
+		case *api.IssuesEvent:
+			name += " " + e.GetAction() + " " + e.GetIssue().GetState()
+		case *api.MembershipEvent:
+			name += " " + e.GetAction() + " " + e.GetMember().GetLogin() + " " + e.GetTeam().GetSlug()
+		case *api.TeamEvent:
+			name += " " + e.GetAction() + " " + e.GetTeam().GetSlug()
+		case *api.OrganizationEvent:
+			name += " " + e.GetAction() + " " + e.GetMembership().GetUser().GetLogin()
 		}
 		if err != nil {
 			name = err.Error()
@@ -100,6 +108,42 @@ func TestWebhooksTellOfTheLifeOfAPullRequest(t *testing.T) {
 	_, err = w.Merge(repo, n, "bob")
 	must(t, err)
 	w.arrives(got, "push refs/heads/main", "pull_request closed")
+}
+
+func TestWebhooksTellWhoCameAndWhoLeft(t *testing.T) {
+	w := newWorld(t)
+	w.AddUser("carol", 1004)
+	got := w.receive("s3cret")
+	must(t, w.AddMember("acme", "carol", "alice"))
+	w.arrives(got, "organization member_added carol")
+	for i, slug := range []string{"db", "web"} {
+		_, err := w.AddTeam("acme", slug, int64(501+i))
+		must(t, err)
+	}
+	w.arrives(got, "team created db", "team created web")
+	must(t, w.SetTeamMembers("acme", "db", "carol", "alice"))
+	must(t, w.SetTeamMembers("acme", "web", "carol"))
+	w.arrives(got, "membership added alice db", "membership added carol db", "membership added carol web")
+	must(t, w.SetTeamMembers("acme", "db", "carol"))
+	must(t, w.InviteToTeam("acme", "web", "alice"))
+	w.arrives(got, "membership removed alice db")
+	must(t, w.RemoveMember("acme", "carol"))
+	must(t, w.RemoveMember("acme", "carol"))
+	w.arrives(got, "membership removed carol db", "membership removed carol web", "organization member_removed carol")
+	w.RemoveTeam("acme", "web")
+	w.RemoveTeam("acme", "web")
+	w.arrives(got, "team deleted web")
+}
+
+func TestWebhooksTellOfTheLifeOfAnIssue(t *testing.T) {
+	w := newWorld(t)
+	got := w.receive("s3cret")
+	n := get[int](t)(w.OpenIssue(repo, "alice", "It is broken"))
+	must(t, w.CloseIssueAs(repo, n, "bob", "not_planned"))
+	must(t, w.ReopenIssue(repo, n, "alice"))
+	must(t, w.CloseIssue(repo, n))
+	must(t, w.CloseIssue(repo, n))
+	w.arrives(got, "issues opened open", "issues closed closed", "issues reopened open", "issues closed closed")
 }
 
 func TestWebhooksAreDroppedDoubledReorderedAndRefused(t *testing.T) {

@@ -33,10 +33,46 @@ type Grant struct {
 	Rule        string         `json:"rule"`
 	Approvers   []string       `json:"approvers"`
 	WaitingFor  []string       `json:"waiting_for"` // who could approve now
+	Head        string         `json:"head"`        // the commit that an answer to an open request is about
+	MayAnswer   bool           `json:"may_answer"`  // whoever looks may approve or deny it
+	BreakGlass  bool           `json:"break_glass"`
+	Extends     grants.ID      `json:"extends"`    // the grant that this one makes longer
+	Extensions  []grants.ID    `json:"extensions"` // what made this one longer
 	Why         string         `json:"why"`
 	Taken       bool           `json:"taken"` // a credential is out
 	Engine      string         `json:"engine"`
 	Connect     string         `json:"connect"` // a shell line
+	Total       string         `json:"total"`   // of an extension, the whole length that it makes
+	ApproveFrom []string       `json:"approve_from"`
+	Denied      []string       `json:"denied"`    // whose denial stands
+	Asked       string         `json:"asked"`     // the duration first asked for, where less was given
+	Aftermath   *Aftermath     `json:"aftermath"` // of a broken glass
+}
+
+// Aftermath is how far somebody's look at a broken glass has come.
+type Aftermath struct {
+	Issue   int       `json:"issue"`
+	URL     string    `json:"url"`
+	Due     time.Time `json:"due"`
+	Overdue bool      `json:"overdue"`
+	By      string    `json:"by"` // who looked at it; empty: nobody yet
+}
+
+// Length says how long a grant is, as people read it: an extension adds to
+// what another one has.
+func (g Grant) Length() string { return Length(g.Duration, g.Extends, g.BreakGlass) }
+
+// Length says how long something is that is not a grant yet.
+func Length(duration string, extends grants.ID, breakGlass bool) string {
+	switch {
+	case duration == "":
+		return ""
+	case extends != "":
+		return duration + " more"
+	case breakGlass:
+		return duration + ", break-glass"
+	}
+	return duration
 }
 
 // Over reports whether nothing can come of the grant any more.
@@ -102,12 +138,15 @@ type Ask struct {
 	Ticket   string `json:"ticket,omitempty"`
 	Start    string `json:"start,omitempty"` // RFC 3339 in UTC
 	DryRun   bool   `json:"dry_run,omitempty"`
+	// BreakGlass asks for access without anybody's approval, in an emergency.
+	BreakGlass bool `json:"break_glass,omitempty"`
 }
 
 // Answer is what came of an Ask. Decision is nil where the request was known
 // already.
 type Answer struct {
-	ID       grants.ID `json:"id"` // empty: a dry run
+	ID       grants.ID `json:"id"`      // empty: a dry run
+	Extends  grants.ID `json:"extends"` // of an extension: what it makes longer
 	Existing bool      `json:"existing"`
 	Decision *Decision `json:"decision"`
 }
@@ -117,9 +156,61 @@ type Answer struct {
 func (c *Client) Request(ctx context.Context, a Ask, key string) (Answer, error) {
 	var out Answer
 	err := c.do(ctx, call{method: http.MethodPost, path: "/requests", body: a, key: key, tries: tries, tryBusy: true}, &out)
-	if err == nil && out.ID != "" {
-		_, err = grants.ParseID(string(out.ID)) // it becomes the name of a folder
+	return out.checked(err)
+}
+
+// checked refuses an id that is none: it becomes the name of a folder.
+func (a Answer) checked(err error) (Answer, error) {
+	for _, id := range []grants.ID{a.ID, a.Extends} {
+		if err == nil && id != "" {
+			_, err = grants.ParseID(string(id))
+		}
 	}
+	return a, err
+}
+
+// More is a wish for a grant to last longer.
+type More struct {
+	Duration string `json:"duration"`         // added to what the grant has
+	Reason   string `json:"reason,omitempty"` // empty: that of the grant
+	Ticket   string `json:"ticket,omitempty"` // empty: that of the grant
+	DryRun   bool   `json:"dry_run,omitempty"`
+}
+
+// Extend asks for a grant of one's own to last longer. The answer names the
+// grant that makes it so. key is as in Request.
+func (c *Client) Extend(ctx context.Context, id grants.ID, m More, key string) (Answer, error) {
+	var out Answer
+	err := c.do(ctx, call{method: http.MethodPost, path: grantPath(id, "/extend"), body: m, key: key, tries: tries, tryBusy: true}, &out)
+	return out.checked(err)
+}
+
+// Approval is consent to a request as it stood at Head.
+type Approval struct {
+	Head     string `json:"head"`
+	Duration string `json:"duration,omitempty"` // give less than was asked for
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Approve has the server submit an approving review in one's own name. It is
+// tried once: where no answer comes, people look before they say it again.
+func (c *Client) Approve(ctx context.Context, id grants.ID, a Approval) (Grant, error) {
+	var out Grant
+	err := c.do(ctx, call{method: http.MethodPost, path: grantPath(id, "/approve"), body: a}, &out)
+	return out, err
+}
+
+// Denial is a no to a request as it stood at Head.
+type Denial struct {
+	Head   string `json:"head"`
+	Reason string `json:"reason"`
+}
+
+// Deny has the server submit a review that requests changes, in one's own
+// name. It is tried once, as Approve is.
+func (c *Client) Deny(ctx context.Context, id grants.ID, d Denial) (Grant, error) {
+	var out Grant
+	err := c.do(ctx, call{method: http.MethodPost, path: grantPath(id, "/deny"), body: d}, &out)
 	return out, err
 }
 

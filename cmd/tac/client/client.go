@@ -4,7 +4,9 @@
 //	client.go   one call: the token, the tries, the errors
 //	api.go      the calls and what they answer
 //	device.go   the sign-in at GitHub, and the refresh of its tokens
+//	signout.go  the end of it; tokens left with the server, Slack accounts linked
 //	store.go    what is kept on disk, and for whose eyes
+//	kept.go     the tokens in a keyring, or in a file; keyring.go: the system's keyring
 //	held.go     what is kept of one grant: claim key, credential, SSH key
 //	take.go     having a credential at hand: the one kept, or a new claim
 //
@@ -12,7 +14,7 @@
 // for and to no other: redirects are not followed, and plain http is for this
 // machine alone. No token but those of tac's own sign-in is ever sent;
 // whatever else lies in the environment is not looked at. And what is secret
-// is written only to files that nobody else can read.
+// is written only to files that nobody else can read, or to the keyring.
 package client
 
 import (

@@ -34,6 +34,21 @@ const (
 // Login signs a person in by GitHub's device flow and keeps the tokens. show
 // is called once, with what the person has to do; Login then waits for it.
 func (c *Client) Login(ctx context.Context, show func(Prompt)) (Login, error) {
+	l, err := c.signIn(ctx, show)
+	if err != nil {
+		return Login{}, err
+	}
+	if l, err = c.Store.keep(l); err != nil {
+		return Login{}, err
+	}
+	if l.Person, err = c.Whoami(ctx); err != nil {
+		return l, fmt.Errorf("GitHub signed you in, but the server does not take it: %w", err)
+	}
+	return c.Store.keep(l)
+}
+
+// signIn plays the device flow of the server's App, and keeps nothing.
+func (c *Client) signIn(ctx context.Context, show func(Prompt)) (Login, error) {
 	var app struct {
 		ClientID  string `json:"client_id"`
 		GitHubURL string `json:"github_url"`
@@ -56,13 +71,7 @@ func (c *Client) Login(ctx context.Context, show func(Prompt)) (Login, error) {
 	}
 	l := tokens.login(c.Now())
 	l.Server, l.ClientID, l.GitHubURL = c.Server, app.ClientID, site
-	if err := c.Store.Save(l); err != nil {
-		return Login{}, err
-	}
-	if l.Person, err = c.Whoami(ctx); err != nil {
-		return l, fmt.Errorf("GitHub signed you in, but the server does not take it: %w", err)
-	}
-	return l, c.Store.Save(l)
+	return l, nil
 }
 
 type device struct {
@@ -214,9 +223,26 @@ func (c *Client) token(ctx context.Context) (world.Secret, error) {
 	case !ok:
 		return world.Secret{}, c.notLoggedIn("you are not logged in to")
 	case l.fresh(c.Now()):
+		if l.Kept == InFile && c.Store.Keyring != nil {
+			c.moveToKeyring()
+		}
 		return l.Access, nil
 	}
 	return c.renewed(ctx, l.Access)
+}
+
+// moveToKeyring takes tokens that were kept before there was a keyring, or
+// while it was not to be used, out of their file. Where it fails they stay
+// where they are, and nothing is lost.
+func (c *Client) moveToKeyring() {
+	unlock, err := lock(c.Store.folder(c.Server))
+	if err != nil {
+		return
+	}
+	defer unlock()
+	if l, ok, err := c.Store.Login(c.Server); err == nil && ok && l.Kept == InFile {
+		_ = c.Store.Save(l) // replaced whole or not at all
+	}
 }
 
 // renewed trades the refresh token for a new pair, unless another process of
@@ -242,15 +268,29 @@ func (c *Client) renewed(ctx context.Context, stale world.Secret) (world.Secret,
 	if err != nil {
 		return world.Secret{}, err
 	}
+	next, ok, err := c.trade(ctx, site, l)
+	if err != nil {
+		return world.Secret{}, err
+	}
+	if !ok {
+		return world.Secret{}, c.notLoggedIn("your login has expired at")
+	}
+	return next.Access, c.Store.Save(next)
+}
+
+// trade asks for a new pair of tokens; not ok: the refresh token is not good
+// any more. The old pair is dead at once, so what comes back has to be kept.
+// Tokens out of the device flow are traded without the App's secret.
+func (c *Client) trade(ctx context.Context, site string, l Login) (next Login, ok bool, err error) {
 	var t tokens
 	values := url.Values{"client_id": {l.ClientID}, "grant_type": {"refresh_token"}, "refresh_token": {l.Refresh.Reveal()}}
 	if err := c.form(ctx, site+"/login/oauth/access_token", values, &t); err != nil {
-		return world.Secret{}, err
+		return Login{}, false, err
 	}
 	if t.Code != "" || t.check(site) != nil {
-		return world.Secret{}, c.notLoggedIn("your login has expired at")
+		return Login{}, false, nil
 	}
-	next := t.login(now)
+	next = t.login(c.Now())
 	next.Server, next.ClientID, next.GitHubURL, next.Person = l.Server, l.ClientID, l.GitHubURL, l.Person
-	return next.Access, c.Store.Save(next)
+	return next, true, nil
 }

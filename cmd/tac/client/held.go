@@ -20,7 +20,7 @@ import (
 // Held is the folder of what is kept of one grant:
 //
 //	claim                 the claim key: whoever knows it is the same claimant
-//	credential.json       the credential, until it ends
+//	credential.json       the credential, until a day after its end
 //	id_ed25519            the SSH key made for this grant alone
 //	id_ed25519-cert.pub   its certificate
 //	key.pem               the key for X.509 made for this grant alone
@@ -78,11 +78,35 @@ type writtenKept struct {
 	Credential Revealed `json:"credential"`
 }
 
-// kept returns the credential that is kept and lives; nil where none does.
-// What has ended is deleted: everything once the grant is over, and before
-// that a credential alone. A certificate stays until the grant is over, for
-// the program that found it in its place needs the next one there.
+// afterEnd is how long a credential is kept past the end that is known here:
+// the grant may have been extended from elsewhere, and then it lives on. One
+// that has ended is a secret no more.
+const afterEnd = 24 * time.Hour
+
+// kept returns the credential that is kept and lives, as far as is known here;
+// nil where none does. What has surely ended is deleted: everything once the
+// grant is over, and before that a credential alone. A certificate stays until
+// the grant is over, for the program that found it in its place needs the next
+// one there.
 func (h Held) kept(now time.Time) (*kept, error) {
+	k, err := h.read()
+	if k == nil || err != nil {
+		return nil, err
+	}
+	end, until := k.Grant.EndsAt, k.Credential.Until
+	switch {
+	case end != nil && !now.Before(end.Add(afterEnd)):
+		return nil, h.Remove()
+	case !k.Credential.Signed() && !now.Before(until.Add(afterEnd)):
+		return nil, h.forgetCredential()
+	case end != nil && !now.Before(*end), !now.Before(until):
+		return nil, nil
+	}
+	return k, nil
+}
+
+// read returns what is kept, whether it lives or not; nil where nothing is.
+func (h Held) read() (*kept, error) {
 	data, err := readPrivate(h.credentialFile())
 	if errors.Is(err, errNotThere) {
 		return nil, nil
@@ -94,16 +118,33 @@ func (h Held) kept(now time.Time) (*kept, error) {
 	if err := json.Unmarshal(data, &k); err != nil {
 		return nil, h.forgetCredential() // damaged: the claim key brings a new one
 	}
-	if k.Grant.EndsAt != nil && !now.Before(*k.Grant.EndsAt) {
-		return nil, h.Remove()
-	}
-	if !now.Before(k.Credential.Until) {
-		if k.Credential.Signed() {
-			return nil, nil
-		}
-		return nil, h.forgetCredential()
-	}
 	return &k, nil
+}
+
+// follow brings what is kept in step with what the server says of the grant,
+// and returns what of it lives.
+func (h Held) follow(g Grant, now time.Time) (*kept, error) {
+	if g.Phase != grants.PhaseActive {
+		return nil, h.forgetCredential() // it was retired: the server says what comes next
+	}
+	if err := h.extended(g); err != nil {
+		return nil, err
+	}
+	return h.kept(now)
+}
+
+// extended notes that a grant lasts longer than was known here. Its credential
+// lasts as long as it does, unless that is a certificate or ended before it.
+func (h Held) extended(g Grant) error {
+	k, err := h.read()
+	if k == nil || err != nil || g.EndsAt == nil || k.Grant.EndsAt == nil || !k.Grant.EndsAt.Before(*g.EndsAt) {
+		return err
+	}
+	if !k.Credential.Signed() && !k.Credential.Until.Before(*k.Grant.EndsAt) {
+		k.Credential.Until = *g.EndsAt
+	}
+	k.Grant = g
+	return h.keep(*k)
 }
 
 func (h Held) forgetCredential() error {

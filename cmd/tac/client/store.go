@@ -21,11 +21,19 @@ import (
 // Store is a folder that holds what the command line keeps between two runs:
 //
 //	server                     the server that `tac login --server` named
-//	servers/HOST/login.json    the tokens for one server
+//	servers/HOST/login.json    the sign-in at one server
 //	servers/HOST/ID/           what is kept of one grant (held.go)
 //
-// Files are for their owner alone, and are replaced whole or not at all.
-type Store struct{ Dir string }
+// Files are for their owner alone, and are replaced whole or not at all. The
+// tokens of a sign-in are in the keyring where there is one (kept.go), else in
+// login.json as well.
+type Store struct {
+	Dir     string
+	Keyring Keyring // nil: tokens are kept in files
+	// Note hears, in a sentence, what somebody should know who had to wait
+	// for a keyring; nil: nobody does.
+	Note func(sentence string)
+}
 
 // Login is a sign-in at one server.
 type Login struct {
@@ -38,19 +46,19 @@ type Login struct {
 	AccessUntil  time.Time // zero: it does not end
 	Refresh      world.Secret
 	RefreshUntil time.Time // zero: it does not end
+
+	Kept Place // where the tokens are; Save decides it anew
 }
 
 // writtenLogin is login.json.
 type writtenLogin struct {
-	Server       Server    `json:"server"`
-	ClientID     string    `json:"client_id"`
-	GitHubURL    string    `json:"github_url"`
-	GitHub       string    `json:"github,omitempty"`
-	ID           int64     `json:"id,omitempty"`
-	AccessToken  string    `json:"access_token"`
-	AccessUntil  time.Time `json:"access_until,omitzero"`
-	RefreshToken string    `json:"refresh_token,omitempty"`
-	RefreshUntil time.Time `json:"refresh_until,omitzero"`
+	Server    Server `json:"server"`
+	ClientID  string `json:"client_id"`
+	GitHubURL string `json:"github_url"`
+	GitHub    string `json:"github,omitempty"`
+	ID        int64  `json:"id,omitempty"`
+	Kept      Place  `json:"kept_in,omitempty"` // empty: in this file, and no keyring was tried
+	*writtenTokens
 }
 
 // errNotThere says that a file does not exist, which is no mistake.
@@ -87,41 +95,72 @@ func (s Store) Login(server Server) (Login, bool, error) {
 	if err != nil {
 		return Login{}, false, err
 	}
-	var w writtenLogin
+	w := writtenLogin{writtenTokens: &writtenTokens{}}
 	if err := json.Unmarshal(data, &w); err != nil {
-		return Login{}, false, fmt.Errorf("%s is damaged (%w); run `tac login` again", file, err)
+		return Login{}, false, fmt.Errorf("%s is damaged; run `tac login` again", file) // not quoted: it may hold tokens
 	}
-	if w.Server != server || w.AccessToken == "" {
+	if w.Server != server {
 		return Login{}, false, nil // of another server, which must not get this token
+	}
+	if w.Kept == InKeyring {
+		if w.writtenTokens, err = s.fromKeyring(server); err != nil {
+			return Login{}, false, err
+		}
+	}
+	if w.writtenTokens == nil || w.AccessToken == "" {
+		return Login{}, false, nil
 	}
 	return Login{
 		Server: w.Server, ClientID: w.ClientID, GitHubURL: w.GitHubURL, Person: Person{w.GitHub, w.ID},
 		Access: world.NewSecret(w.AccessToken), AccessUntil: w.AccessUntil,
 		Refresh: world.NewSecret(w.RefreshToken), RefreshUntil: w.RefreshUntil,
+		Kept: w.Kept,
 	}, true, nil
 }
 
-// Save keeps a sign-in.
+// Save keeps a sign-in, in the keyring where that takes it.
 func (s Store) Save(l Login) error {
-	data, err := json.MarshalIndent(writtenLogin{
+	_, err := s.keep(l)
+	return err
+}
+
+// keep is Save, and returns the sign-in with the place that was found for it.
+func (s Store) keep(l Login) (Login, error) {
+	w := writtenLogin{
 		Server: l.Server, ClientID: l.ClientID, GitHubURL: l.GitHubURL, GitHub: l.Person.GitHub, ID: l.Person.ID,
-		AccessToken: l.Access.Reveal(), AccessUntil: l.AccessUntil,
-		RefreshToken: l.Refresh.Reveal(), RefreshUntil: l.RefreshUntil,
-	}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the login: %w", err)
+		writtenTokens: &writtenTokens{
+			AccessToken: l.Access.Reveal(), AccessUntil: l.AccessUntil,
+			RefreshToken: l.Refresh.Reveal(), RefreshUntil: l.RefreshUntil,
+		},
 	}
-	return writePrivate(s.loginFile(l.Server), append(data, '\n'))
+	w.Kept = s.toKeyring(l.Server, w.writtenTokens)
+	if w.Kept == InKeyring {
+		w.writtenTokens = nil
+	}
+	l.Kept = w.Kept
+	data, err := json.MarshalIndent(w, "", "  ")
+	if err != nil {
+		return l, fmt.Errorf("write the login: %w", err)
+	}
+	return l, writePrivate(s.loginFile(l.Server), append(data, '\n'))
 }
 
 // Forget deletes everything that is kept for a server: the tokens, and all
 // credentials. It returns whether there were tokens.
 func (s Store) Forget(server Server) (was bool, err error) {
-	if _, err := os.Lstat(s.loginFile(server)); err == nil {
-		was = true
+	var w writtenLogin
+	data, err := readPrivate(s.loginFile(server))
+	if was = !errors.Is(err, errNotThere); was {
+		w.writtenTokens = &writtenTokens{}
+		if err != nil || json.Unmarshal(data, &w) != nil {
+			w.Kept = InKeyring // who knows
+		}
 	}
 	if err := os.RemoveAll(s.folder(server)); err != nil {
 		return was, fmt.Errorf("delete what is kept for %s: %w", server, err)
+	}
+	if w.Kept == InKeyring {
+		return was, s.outOfKeyring(server)
 	}
 	return was, nil
 }

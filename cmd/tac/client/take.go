@@ -76,12 +76,11 @@ func (c *Client) takeLasting(ctx context.Context, id grants.ID, replace bool, le
 		return Taken{}, err
 	case err != nil:
 		return Taken{}, err
-	case g.Phase != grants.PhaseActive:
-		// Whatever is kept was retired: the server says what comes next.
-		if old, err = nil, held.forgetCredential(); err != nil {
-			return Taken{}, err
-		}
-	case old != nil && !replace && held.lasts(*old, c.Now(), least):
+	}
+	if old, err = held.follow(g, c.Now()); err != nil {
+		return Taken{}, err
+	}
+	if old != nil && !replace && held.lasts(*old, c.Now(), least) {
 		return held.taken(kept{Grant: g, Credential: old.Credential}, nil), nil
 	}
 	return c.take(ctx, held, id, g, old, replace)
@@ -145,6 +144,28 @@ func (c *Client) take(ctx context.Context, held Held, id grants.ID, g Grant, old
 	t := held.taken(k, nil)
 	t.Reused = false
 	return t, nil
+}
+
+// Renewed returns one grant of one's own. Where it lasts longer than was known
+// here, what is kept of it does too.
+func (c *Client) Renewed(ctx context.Context, id grants.ID) (Grant, error) {
+	g, err := c.Show(ctx, id)
+	if err != nil || g.Phase != grants.PhaseActive {
+		return g, err
+	}
+	held, err := c.Store.Held(c.Server, id)
+	if err != nil {
+		return g, err
+	}
+	if k, err := held.read(); k == nil || err != nil {
+		return g, err // nothing was taken here
+	}
+	unlock, err := lock(held.dir)
+	if err != nil {
+		return g, err
+	}
+	defer unlock()
+	return g, held.extended(g)
 }
 
 // End deletes what is kept of a grant that was ended here.

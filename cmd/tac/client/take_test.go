@@ -25,13 +25,14 @@ type vaultlike struct {
 	holder string
 	issued int
 	down   bool
-	held   bool // it gives nothing new
+	held   bool          // it gives nothing new
+	longer time.Duration // by which the grant was extended
 }
 
 func (v *vaultlike) grant() map[string]any {
 	return map[string]any{
 		"id": anID, "phase": v.phase, "resource": "postgres-prod", "requester": "alice", "requester_id": 1001,
-		"engine": v.engine, "ends_at": noon.Add(2 * time.Hour), "approvers": []string{}, "connect": "psql -h db.internal payments",
+		"engine": v.engine, "ends_at": noon.Add(2*time.Hour + v.longer), "approvers": []string{}, "connect": "psql -h db.internal payments",
 	}
 }
 
@@ -237,7 +238,7 @@ func TestACertificateStaysInPlaceWhileNothingNewIsGiven(t *testing.T) {
 		t.Errorf("when the hold is over: %+v, %v", got, err)
 	}
 	holds("slice2")
-	now = noon.Add(2 * time.Hour)
+	now = noon.Add(2*time.Hour + afterEnd)
 	if err := g.Store.Sweep(now); err != nil {
 		t.Error(err)
 	}
@@ -260,7 +261,7 @@ func TestWhatHasEndedIsSweptAway(t *testing.T) {
 	for _, tt := range []struct {
 		after             time.Duration
 		credential, claim bool
-	}{{59 * time.Minute, true, true}, {time.Hour, false, true}, {31 * 24 * time.Hour, false, false}} {
+	}{{time.Hour + afterEnd - time.Second, true, true}, {time.Hour + afterEnd, false, true}, {31 * 24 * time.Hour, false, false}} {
 		if err := os.Chtimes(held.claimFile(), noon, noon); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
@@ -270,6 +271,59 @@ func TestWhatHasEndedIsSweptAway(t *testing.T) {
 		if there(held.credentialFile()) != tt.credential || there(held.claimFile()) != tt.claim {
 			t.Errorf("after %v: credential %v, claim key %v", tt.after, there(held.credentialFile()), there(held.claimFile()))
 		}
+	}
+}
+
+// An extension must not cut a session: the credential that is kept goes on,
+// also where nobody here heard of the extension before the old end.
+func TestWhatIsKeptLastsAsLongAsAnExtendedGrant(t *testing.T) {
+	v := &vaultlike{engine: "database", phase: grants.PhaseApproved, until: noon.Add(2 * time.Hour)}
+	g := takeRig(t, v)
+	now := noon
+	g.Now = func() time.Time { return now }
+	first, err := g.Take(t.Context(), anID, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.longer = time.Hour
+	now = noon.Add(2*time.Hour + time.Minute)
+	if err := g.Store.Sweep(now); err != nil {
+		t.Fatal(err)
+	}
+	again, err := g.Take(t.Context(), anID, false)
+	if err != nil || !again.Reused || again.Credential.Username != first.Credential.Username || !again.Credential.Until.Equal(noon.Add(3*time.Hour)) {
+		t.Errorf("after the old end: %+v, %v", again, err)
+	}
+	v.longer = 2 * time.Hour
+	if got, err := g.Renewed(t.Context(), anID); err != nil || !got.EndsAt.Equal(noon.Add(4*time.Hour)) {
+		t.Errorf("renewed: %+v, %v", got, err)
+	}
+	now = noon.Add(3*time.Hour + time.Minute)
+	if again, err = g.Take(t.Context(), anID, false); err != nil || !again.Reused || v.issued != 1 {
+		t.Errorf("after the second extension: %+v, %v; %d issued", again, err, v.issued)
+	}
+	v.phase = grants.PhaseClosed
+	if _, err := g.Take(t.Context(), anID, false); err == nil {
+		t.Error("a grant that has ended gave a credential")
+	}
+	if held, err := g.Store.Held(g.Server, anID); err != nil {
+		t.Error(err)
+	} else if k, err := held.read(); k != nil || err != nil {
+		t.Errorf("still kept: %+v, %v", k, err)
+	}
+}
+
+// What ended before its grant did, as Vault's own limits can have it, ends
+// there still.
+func TestAnExtensionMakesNoCappedCredentialLonger(t *testing.T) {
+	v := &vaultlike{engine: "database", phase: grants.PhaseApproved, until: noon.Add(time.Hour)}
+	g := takeRig(t, v)
+	if _, err := g.Take(t.Context(), anID, false); err != nil {
+		t.Fatal(err)
+	}
+	v.longer = time.Hour
+	if got, err := g.Take(t.Context(), anID, false); err != nil || !got.Credential.Until.Equal(noon.Add(time.Hour)) {
+		t.Errorf("it lasts until %v, %v", got.Credential.Until, err)
 	}
 }
 

@@ -90,7 +90,7 @@ func (d *telling) setting(o Options) (Setting, error) {
 			// Whoever goes on trying afterwards should find today's date.
 			start = time.Now().Add(-moved).UTC()
 		}
-		return Setting{Clock: sandbox.NewRunningClock(start), Files: rotaFrom(start)}, nil
+		return Setting{Clock: sandbox.NewRunningClock(start), Files: rulesFrom(start)}, nil
 	}
 	r := o.rehearsal
 	if r == nil {
@@ -111,7 +111,7 @@ func (d *telling) setting(o Options) (Setting, error) {
 	if err != nil {
 		return Setting{}, err
 	}
-	files := rotaFrom(r.clock.Now())
+	files := rulesFrom(r.clock.Now())
 	maps.Copy(files, g.files(all))
 	return Setting{Clock: r.clock, Files: files, Vault: g.setUp}, nil
 }
@@ -189,6 +189,9 @@ func (d *telling) say(format string, args ...any) {
 	d.printf("  %s  %s\n", d.world.Clock.Now().Format(d.ground.tempo().stamp), fmt.Sprintf(format, args...))
 }
 
+// clock writes a moment as say does.
+func (d *telling) clock(t time.Time) string { return t.UTC().Format(d.ground.tempo().stamp) }
+
 // check states a claim and whether it held.
 func (d *telling) check(held bool, format string, args ...any) {
 	mark := "ok"
@@ -262,7 +265,7 @@ Everything below runs %s behind its real protocol:
 tac itself is the real one: only these addresses differ from production. `,
 		place, w.GitHub.URL(), address, vault, w.Slack.URL(), w.Postgres.Addr(), w.SSH.Addr())
 	if d.ground.sideBySide() {
-		d.printf("The\ntime is real, so stories that wait do so side by side; it takes about two minutes.\n")
+		d.printf("The\ntime is real, so stories that wait do so side by side; it takes about three minutes.\n")
 		return
 	}
 	d.printf("The\ndemo's clock starts on %s and is moved forward where a story says so.\n", w.Clock.Now().Format("Monday, 2 January 2006, 15:04 MST"))
@@ -272,17 +275,21 @@ tac itself is the real one: only these addresses differ from production. `,
 var night = Start.Add(-11*time.Hour + 7*time.Minute)
 
 // moved is how far the stories move the clock.
-const moved = 2*time.Hour + 11*time.Minute + grants.RetireAfter
+const moved = 2*time.Hour + 11*time.Minute + (2*time.Hour + time.Minute) + grants.RetireAfter
 
-// rotaFrom puts alice on call in the week of start.
-func rotaFrom(start time.Time) map[string]string {
-	const roles = "policies/roles.yaml"
+// rulesFrom puts alice on call in the week of start, and lets developers break
+// the glass: whoever is on call needs no such thing.
+func rulesFrom(start time.Time) map[string]string {
+	const roles, database = "policies/roles.yaml", "policies/production-database.yaml"
 	all, err := starter.Files()
 	if err != nil {
 		return nil // NewWorld meets the same error and reports it
 	}
 	week := start.AddDate(0, 0, -1).Format("2006-01-02") + "T09:00:00"
-	return map[string]string{roles: strings.Replace(all[roles], "2026-01-05T09:00:00", week, 1)}
+	return map[string]string{
+		roles:    strings.Replace(all[roles], "2026-01-05T09:00:00", week, 1),
+		database: strings.Replace(all[database], "break_glass:\n    roles: [on-call]", "break_glass:\n    roles: [on-call, developer]", 1),
+	}
 }
 
 // pause is a time that a story waits for; it goes on with then.
@@ -307,9 +314,13 @@ func (d *telling) playAll() error {
 	for _, s := range []scene{
 		{title: "a. On call: access at once, and gone when its time is over", play: d.onCall},
 		{title: "b. More than policy gives at once: people decide, and the one who asked does not count", play: d.reviewed},
-		{title: "c. A stranger is refused, and told what would have worked", play: d.stranger},
-		{title: "d. Going around the rules: a push after the approval, a grant pushed straight to main", play: d.around},
-		{title: "e. The bot is killed in the middle of an issue", play: d.killed},
+		{title: "c. An approver gives less than was asked for", play: d.narrowed},
+		{title: "d. An approver says no, and why", play: d.denied},
+		{title: "e. It takes longer: more time for a grant that is in use", play: d.extended},
+		{title: "f. Break-glass: nobody is up to approve, so everybody is told", play: d.broken},
+		{title: "g. A stranger is refused, and told what would have worked", play: d.stranger},
+		{title: "h. Going around the rules: a push after the approval, a grant pushed straight to main", play: d.around},
+		{title: "i. The bot is killed in the middle of an issue", play: d.killed},
 	} {
 		d.printf("\n%s\n", s.title)
 		rest, err := d.play(s)
@@ -369,6 +380,7 @@ func (d *telling) start(name string) error {
 		if d.listen != "" {
 			c.Listen = d.listen
 		}
+		c.Slack.AlarmChannels = []string{Channel, AlarmChannel}
 		d.ground.dress(c)
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -151,4 +152,68 @@ func decode(data any, into any) error {
 		return err
 	}
 	return json.Unmarshal(text, into)
+}
+
+// review is a review of a pull request, as GitHub shows it.
+type review struct {
+	User struct {
+		Login string `json:"login"`
+		Type  string `json:"type"`
+	} `json:"user"`
+	State  string `json:"state"`
+	Body   string `json:"body"`
+	Commit string `json:"commit_id"`
+}
+
+// by reports whether a human being of that name gave it.
+func (r review) by(login string) bool { return r.User.Login == login && r.User.Type == "User" }
+
+func (d *telling) reviews(pull int) (all []review, err error) {
+	return all, d.onGitHub(fmt.Sprintf("/pulls/%d/reviews", pull), &all)
+}
+
+// issue is an issue, as GitHub shows it.
+type issue struct {
+	Number int    `json:"number"`
+	Title  string `json:"title"`
+	State  string `json:"state"`
+	Body   string `json:"body"`
+}
+
+func (d *telling) issues(label string) (all []issue, err error) {
+	return all, d.onGitHub("/issues?state=all&labels="+label, &all)
+}
+
+func titles(all []issue) string {
+	var named []string
+	for _, i := range all {
+		named = append(named, fmt.Sprintf("#%d %s", i.Number, i.Title))
+	}
+	return strings.Join(named, "; ")
+}
+
+// onGitHub reads over GitHub's REST API what somebody who may see the grants
+// repository sees there.
+func (d *telling) onGitHub(path string, out any) error {
+	token, err := d.world.GitHub.PAT("eve")
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(d.ctx, http.MethodGet, d.world.GitHub.URL()+"/repos/"+Repository+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask GitHub for %s: %w", path, err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask GitHub for %s: %w", path, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask GitHub for %s: status %d", path, response.StatusCode)
+	}
+	if err := json.NewDecoder(response.Body).Decode(out); err != nil {
+		return fmt.Errorf("read GitHub's %s: %w", path, err)
+	}
+	return nil
 }

@@ -21,7 +21,7 @@ func TestWhatTheDemoChangesInTheStarterArrives(t *testing.T) {
 		t.Fatal(err)
 	}
 	maps.Copy(all, g.files(all))
-	maps.Copy(all, rotaFrom(start))
+	maps.Copy(all, rulesFrom(start))
 	var files []policies.File
 	for path, content := range all {
 		if strings.HasPrefix(path, "policies/") {
@@ -41,5 +41,12 @@ func TestWhatTheDemoChangesInTheStarterArrives(t *testing.T) {
 	alice, _ := set.PersonByLogin("alice")
 	if set.Holds("on-call", alice.Principal, policies.Facts{At: start}) != policies.Yes {
 		t.Error("alice is not on call when the demo begins")
+	}
+	bob, _ := set.PersonByLogin("bob")
+	d := set.Evaluate(policies.Request{
+		Requester: bob.Principal, Resource: "postgres-prod", Duration: time.Hour, Reason: "payments are down", Ticket: "INC-1", BreakGlass: true,
+	}, policies.Facts{At: start, Overdue: &policies.Overdue{ReadAt: start}})
+	if d.Outcome != policies.Allow {
+		t.Errorf("bob cannot break the glass: %s", d.Nearest)
 	}
 }

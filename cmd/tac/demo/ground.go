@@ -47,6 +47,17 @@ type tempo struct {
 	afterSlice time.Duration
 	sliceOver  string
 	stamp      string // how a moment is written
+	longer     longer
+}
+
+// longer is how the story of an extension takes its time.
+type longer struct {
+	first, more        time.Duration // the grant, and what is added to it
+	begun              time.Duration // from the start of the grant to the wish for more; 0: at once
+	pastFirst          time.Duration // from there to after the first end
+	pastAll            time.Duration // from there to after the end of all
+	toldBegun          string
+	toldFirst, toldAll string
 }
 
 // playground is the sandbox's own Vault, and a clock that can be moved.
@@ -73,6 +84,11 @@ func (p *playground) tempo() tempo {
 		grant: 2 * time.Hour, grantOver: "two hours pass",
 		slice: "ten minutes", afterSlice: 11 * time.Minute, sliceOver: "eleven minutes pass",
 		stamp: "15:04",
+		longer: longer{
+			first: time.Hour, more: time.Hour, begun: 50 * time.Minute, toldBegun: "fifty minutes pass, and she is not done",
+			pastFirst: 20 * time.Minute, toldFirst: "twenty minutes pass; the first end is among them",
+			pastAll: 51 * time.Minute, toldAll: "51 minutes pass; the new end is among them",
+		},
 	}
 }
 

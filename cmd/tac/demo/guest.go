@@ -168,6 +168,11 @@ func (g *guest) tempo() tempo {
 		grant: 90 * time.Second, grantOver: "90 seconds pass",
 		slice: "one minute", afterSlice: 95 * time.Second, sliceOver: "95 seconds pass",
 		stamp: "15:04:05",
+		longer: longer{
+			first: 90 * time.Second, more: time.Minute,
+			pastFirst: 97 * time.Second, toldFirst: "97 seconds pass; the first end is among them",
+			pastAll: time.Minute, toldAll: "a minute passes; the new end is in it",
+		},
 	}
 }
 

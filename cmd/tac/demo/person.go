@@ -50,6 +50,8 @@ type Ask struct {
 	Ticket   string     `json:"ticket,omitempty"`
 	Start    *time.Time `json:"start,omitempty"`
 	DryRun   bool       `json:"dry_run,omitempty"`
+
+	BreakGlass bool `json:"break_glass,omitempty"`
 }
 
 // Accepted is the answer to a request.
@@ -106,6 +108,26 @@ func (p *Person) Claim(ctx context.Context, r *Replica, id grants.ID, key, publi
 		body["public_key"] = publicKey
 	}
 	return answer.Credential, p.call(ctx, r, http.MethodPost, "/api/v1/grants/"+string(id)+"/claim", "", body, &answer)
+}
+
+// Approve answers somebody's request with a review of one's own, on the commit
+// that one was shown. An empty duration gives all that was asked for.
+func (p *Person) Approve(ctx context.Context, r *Replica, id grants.ID, head, duration string) (v bot.View, err error) {
+	body := map[string]string{"head": head}
+	if duration != "" {
+		body["duration"] = duration
+	}
+	return v, p.call(ctx, r, http.MethodPost, "/api/v1/grants/"+string(id)+"/approve", "", body, &v)
+}
+
+// Deny answers somebody's request with a no, which says why.
+func (p *Person) Deny(ctx context.Context, r *Replica, id grants.ID, head, reason string) (v bot.View, err error) {
+	return v, p.call(ctx, r, http.MethodPost, "/api/v1/grants/"+string(id)+"/deny", "", map[string]string{"head": head, "reason": reason}, &v)
+}
+
+// Extend asks for more time on one's own grant.
+func (p *Person) Extend(ctx context.Context, r *Replica, id grants.ID, duration string) (answer Accepted, err error) {
+	return answer, p.call(ctx, r, http.MethodPost, "/api/v1/grants/"+string(id)+"/extend", rand.Text(), map[string]string{"duration": duration}, &answer)
 }
 
 // Drop ends one's own grant.

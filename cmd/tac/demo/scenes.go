@@ -208,6 +208,9 @@ func (d *telling) stranger() (*pause, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.quiet(); err != nil { // what other stories left to be done is written by now
+		return nil, err
+	}
 	before := writes(d.world)
 	d.say(`mallory: tac access request postgres-prod --duration 1h --reason "just looking"`)
 	_, err = mallory.Request(d.ctx, d.one, Ask{Resource: "postgres-prod", Duration: "1h", Reason: "just looking"})
@@ -280,11 +283,7 @@ func (d *telling) pushAfterApproval() error {
 	var v bot.View
 	err = d.until("the request is known", func() (bool, error) {
 		v, err = person.Show(d.ctx, d.one, g.ID)
-		var refusal *Refusal
-		if errors.As(err, &refusal) && refusal.Status == 404 {
-			return false, nil
-		}
-		return err == nil, err
+		return err == nil, notYetThere(err)
 	})
 	if err != nil {
 		return err
@@ -421,13 +420,18 @@ func (d *telling) takenOver(alice *Person, id grants.ID, before, orphan alive) e
 func (d *telling) reach(p *Person, id grants.ID, phase grants.Phase) (v bot.View, err error) {
 	err = d.until(fmt.Sprintf("%s is %s", id, phase), func() (bool, error) {
 		v, err = p.Show(d.ctx, d.one, id)
-		var refusal *Refusal
-		if errors.As(err, &refusal) && refusal.Status == 404 {
-			return false, nil
-		}
-		return v.Phase == phase, err
+		return v.Phase == phase, notYetThere(err)
 	})
 	return v, err
+}
+
+// notYetThere is nil where somebody does not see a grant so far.
+func notYetThere(err error) error {
+	var refusal *Refusal
+	if errors.As(err, &refusal) && refusal.Status == 404 {
+		return nil
+	}
+	return err
 }
 
 // quiet waits until tac is up and GitHub's events have arrived.

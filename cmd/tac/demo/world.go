@@ -5,7 +5,9 @@
 //
 //	world.go   the servers, the people, and the replicas of tac among them
 //	person.go  what somebody does: through tac's API, and on GitHub
-//	scenes.go  the five stories that `tac demo` tells
+//	scenes.go  the stories that `tac demo` tells: what everybody does
+//	answers.go, longer.go, emergency.go  stories of what people do with a
+//	           request or a grant of theirs or of others
 //	demo.go    the telling, and the checking of every claim
 //	sessions.go  opening the sessions that a credential is for
 //	evidence.go  where claims are looked up: Vault itself, the database itself
@@ -300,8 +302,12 @@ func (w *World) trustCA(ctx context.Context, admin *api.Client, mount string) er
 	return w.SSH.TrustCA([]byte(key))
 }
 
-// Channel is where grants are told in Slack.
-const Channel = "C0ACCESS"
+// Channel is where grants are told in Slack; emergencies are told in
+// AlarmChannel as well.
+const (
+	Channel      = "C0ACCESS"
+	AlarmChannel = "C0SECURITY"
+)
 
 func (w *World) setUpSlack() {
 	for login := range people {
@@ -310,6 +316,7 @@ func (w *World) setUpSlack() {
 		}
 	}
 	w.Slack.AddChannel(Channel, "access")
+	w.Slack.AddChannel(AlarmChannel, "security")
 }
 
 var slackID = map[string]string{"alice": "U01ALICE", "bob": "U02BOB", "carol": "U03CAROL", "dana": "U04DANA", "eve": "U05EVE"}

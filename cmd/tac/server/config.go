@@ -10,14 +10,14 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/robfig/cron/v3"
 
+	"github.com/tigeraccess/tac/bot"
 	"github.com/tigeraccess/tac/grants"
 	"github.com/tigeraccess/tac/grants/strictyaml"
 	"github.com/tigeraccess/tac/grants/world"
-
-	"time"
 )
 
 // Config is a configuration that has been checked.
@@ -30,6 +30,7 @@ type Config struct {
 	Slack  *Slack // nil: no Slack
 
 	Sources Sources
+	Limits  bot.Limits // how much may be asked for; zero values: the bot's defaults
 
 	Resync      string // how often everything is looked at
 	RemoveEvery time.Duration
@@ -68,6 +69,9 @@ type Slack struct {
 	BotToken      world.Secret
 	SigningSecret world.Secret
 	Channel       string // where grants that were not asked for in Slack are told
+	// AlarmChannels are told at once of every break-glass grant; empty:
+	// Channel alone is.
+	AlarmChannels []string
 }
 
 // written is the configuration file. Secrets are never in it: they are named
@@ -104,12 +108,25 @@ type written struct {
 		BotToken      strictyaml.Value[secret] `yaml:"bot_token,required"`
 		SigningSecret strictyaml.Value[secret] `yaml:"signing_secret,required"`
 		Channel       strictyaml.Value[string] `yaml:"channel"`
+
+		AlarmChannels []strictyaml.Value[string] `yaml:"alarm_channels"`
 	} `yaml:"slack"`
 	Sources     writtenSources             `yaml:"sources"`
+	Limits      writtenLimits              `yaml:"limits"`
 	Resync      strictyaml.Value[string]   `yaml:"resync"`
 	RemoveEvery strictyaml.Value[duration] `yaml:"remove_every"`
 	Workers     strictyaml.Value[int]      `yaml:"workers"`
 	Replica     strictyaml.Value[string]   `yaml:"replica"`
+}
+
+// writtenLimits is the part of the configuration file that bounds how much may
+// be asked for. A 0 is the default, like a key that is left out: there is no
+// tac without limits.
+type writtenLimits struct {
+	OpenPerPerson   strictyaml.Value[int] `yaml:"open_per_person"`
+	DailyPerPerson  strictyaml.Value[int] `yaml:"daily_per_person"`
+	OpenPerResource strictyaml.Value[int] `yaml:"open_per_resource"`
+	Hourly          strictyaml.Value[int] `yaml:"hourly"`
 }
 
 type duration struct{ time.Duration }
@@ -199,7 +216,11 @@ func (w *written) config(env func(string) string) (Config, error) {
 	c.GitHub.Owner, c.GitHub.Repo = owner, repo
 	if s := w.Slack; s != nil {
 		c.Slack = &Slack{APIURL: r.address(s.APIURL, "slack.api_url"), BotToken: r.secret(s.BotToken), SigningSecret: r.secret(s.SigningSecret), Channel: s.Channel.V}
+		for _, channel := range s.AlarmChannels {
+			c.Slack.AlarmChannels = append(c.Slack.AlarmChannels, r.channel(channel, "slack.alarm_channels"))
+		}
 	}
+	c.Limits = r.limits(&w.Limits)
 	if !w.RemoveEvery.Set {
 		c.RemoveEvery = 10 * time.Second
 	}
@@ -222,6 +243,30 @@ type reader struct {
 
 func (r *reader) fault(p strictyaml.Pos, format string, args ...any) {
 	r.errs = append(r.errs, p.Errorf(format, args...))
+}
+
+func (r *reader) limits(w *writtenLimits) bot.Limits {
+	most := func(v strictyaml.Value[int], name string, highest int) int {
+		if v.V < 0 || v.V > highest {
+			r.fault(v.Pos, "limits.%s: expected 1 to %d, or 0 for the default, found %d", name, highest, v.V)
+		}
+		return v.V
+	}
+	return bot.Limits{
+		OpenPerPerson:   most(w.OpenPerPerson, "open_per_person", 100),
+		DailyPerPerson:  most(w.DailyPerPerson, "daily_per_person", 1000),
+		OpenPerResource: most(w.OpenPerResource, "open_per_resource", 1000),
+		Hourly:          most(w.Hourly, "hourly", 1000), // a GitHub of one's own may take more than github.com
+	}
+}
+
+// channel is a channel's id: Slack posts by name as well, and follows a
+// renamed channel by id alone.
+func (r *reader) channel(v strictyaml.Value[string], name string) string {
+	if v.V == "" || strings.Trim(v.V, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
+		r.fault(v.Pos, "%s: expected the id of a channel, as in C0INCIDENTS, found %s", name, strictyaml.Quote(v.V))
+	}
+	return v.V
 }
 
 func (r *reader) secret(v strictyaml.Value[secret]) world.Secret {

@@ -35,7 +35,7 @@ func NewDoctor(c Config, now func() time.Time, log *slog.Logger) (*Doctor, error
 	d := &Doctor{config: c}
 	var err error
 	d.forge, err = githubpr.New(githubpr.Config{
-		APIURL: c.GitHub.APIURL, Owner: c.GitHub.Owner, Repo: c.GitHub.Repo, Branch: c.GitHub.Branch,
+		APIURL: c.GitHub.APIURL, URL: c.GitHub.URL, Owner: c.GitHub.Owner, Repo: c.GitHub.Repo, Branch: c.GitHub.Branch,
 		AppID: c.GitHub.AppID, InstallationID: c.GitHub.InstallationID, PrivateKey: c.GitHub.PrivateKey,
 		ClientID: c.GitHub.ClientID, ClientSecret: c.GitHub.ClientSecret, Now: now,
 	})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,9 +72,10 @@ func New(c Config, o Options) (*Server, error) {
 		held, told = notHeld, notTold
 	}
 	b := bot.Config{
-		Repository: s.repository, Forge: s.forge, Vault: s.vault, Pagers: s.pagers, Tickets: s.tickets, Branch: c.GitHub.Branch,
+		Repository: s.repository, Forge: s.forge, Vault: s.vault, Pagers: s.pagers, Tickets: s.tickets, Tokens: s.forge, Branch: c.GitHub.Branch,
+		Site:  strings.TrimRight(c.GitHub.URL, "/") + "/" + c.GitHub.Owner + "/" + c.GitHub.Repo,
 		Zones: time.LoadLocation, Now: o.Now, Log: o.Log,
-		Resync: c.Resync, RemoveEvery: c.RemoveEvery, Workers: c.Workers,
+		Resync: c.Resync, RemoveEvery: c.RemoveEvery, Workers: c.Workers, Limits: c.Limits,
 		Hold: held, Steps: o.Steps, Alert: o.Alert,
 	}
 	var edge webhooks.SlackEdge
@@ -98,11 +100,16 @@ func replicaName(c Config) string {
 func (s *Server) setUpSlack(b *bot.Config) (webhooks.SlackEdge, error) {
 	c := s.config.Slack
 	b.Channel, b.Chat = c.Channel, s.chat
+	if b.AlarmChannels = c.AlarmChannels; len(b.AlarmChannels) == 0 && c.Channel != "" {
+		b.AlarmChannels = []string{c.Channel}
+	}
 	verifier, err := slackchat.NewVerifier(c.SigningSecret, time.Now)
 	if err != nil {
 		return nil, err
 	}
-	return slackEdge{verifier, s.chat}, nil
+	edge := slackEdge{verifier, s.chat}
+	b.Workspace = edge.Team
+	return edge, nil
 }
 
 func (s *Server) setUpHTTP(edge webhooks.SlackEdge, told func() error) error {

@@ -25,6 +25,12 @@ func (e slackEdge) Team(ctx context.Context) (string, error) {
 	return identity.TeamID, err
 }
 
+func (e slackEdge) AskWhy(ctx context.Context, trigger string, f webhooks.Form) error {
+	return e.client.OpenForm(ctx, trigger, slackchat.Form(f))
+}
+
+func (e slackEdge) Objection(text string) []byte { return slackchat.Objection(text) }
+
 func (e slackEdge) ParseSlash(body []byte) (webhooks.Slash, error) {
 	s, err := slackchat.ParseSlash(body)
 	return webhooks.Slash(s), err

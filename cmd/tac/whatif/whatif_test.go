@@ -107,6 +107,53 @@ func TestEveryGrantIsInOneGroupOrUnchanged(t *testing.T) {
 	}
 }
 
+// TestWhyNamesOnlyWhatHelped: of a condition that let nobody in before and lets
+// nobody in now nothing is told, unless there is nothing else to tell.
+func TestWhyNamesOnlyWhatHelped(t *testing.T) {
+	const approval = "  approval: {approver_roles: [team-lead, security]}\n"
+	conditions := func(list ...string) string {
+		return "  auto_approve:\n    conditions:\n      - {" + strings.Join(list, "}\n      - {") + "}\n" + approval
+	}
+	tests := []struct {
+		claim     string
+		base, now string
+		want      string
+	}{
+		{"of two conditions that change, the one that lets in",
+			conditions("role: [developer], max_duration: 1h", "role: [dba-team], max_duration: 1h"),
+			conditions("role: [developer], max_duration: 2h", "role: [dba-team], max_duration: 2h"),
+			"production-database/auto_approve[0]: max_duration: holds now (2h; before: at most 1h; now: at most 2h)"},
+		{"by their names as well",
+			conditions("name: dev, role: [developer], max_duration: 1h", "name: dba, role: [dba-team], max_duration: 1h"),
+			conditions("name: dev, role: [developer], max_duration: 2h", "name: dba, role: [dba-team], max_duration: 2h"),
+			"dev: max_duration: holds now (2h; before: at most 1h; now: at most 2h)"},
+		{"one that let in and does not any more",
+			conditions("role: [developer], max_duration: 2h", "role: [dba-team], max_duration: 2h"),
+			conditions("role: [developer], max_duration: 1h", "role: [dba-team], max_duration: 1h"),
+			"2h is over the 1h that developers get without review: ask for 1h, or wait for one of @dana, @eve; production-database/auto_approve[0]: max_duration: does not hold now (2h; before: at most 2h; now: at most 1h)"},
+		{"a demand, whoever is let in",
+			conditions("role: [dba-team], max_duration: 1h"), conditions("role: [dba-team], max_duration: 2h") + "  max_duration: 1h\n",
+			"2h is over the 1h that production-database allows anybody: ask for 1h and wait for one of @dana, @eve; production-database/max_duration: max_duration: does not hold now (2h; before: at most 8h; now: at most 1h)"},
+		{"one that is new beside one that never helped",
+			conditions("role: [dba-team], max_duration: 1h"), conditions("role: [dba-team], max_duration: 2h", "role: [developer]"),
+			"new: production-database/auto_approve[1]: role: holds now (bob has developer, wanted developer)"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.claim, func(t *testing.T) {
+			got := whatif.Compare(load(t, policy(tt.base)), load(t, policy(tt.now)), past(1))
+			var why []string
+			for _, g := range got.Groups {
+				for _, c := range g.Grants {
+					why = append(why, c.Why...)
+				}
+			}
+			if strings.Join(why, "; ") != tt.want {
+				t.Errorf("told:\n%s\nwant:\n%s", strings.Join(why, "\n"), tt.want)
+			}
+		})
+	}
+}
+
 func TestTheReportFitsIntoACommentAndRunsNothingThere(t *testing.T) {
 	evil := "@acme/all #1 https://evil.test www.evil.test <img src=x> ![x](y) `` ` `` | --> </details> \x1b[31m\u202e" + strings.Repeat("long ", 200)
 	many := make([]whatif.Change, 500)
